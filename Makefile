@@ -1,0 +1,48 @@
+# `make help` lists the targets. Everything happens in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all lint format clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing lit_cifar and its dependencies into $(VENV); this takes a minute or two."
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+setup: $(INSTALLED)  ## Create .venv and install lit_cifar
+
+run: setup  ## Compare the exercise's variants (a quick study, some minutes) and write a report
+	$(BIN)/lit-cifar compare --quick --data.source auto
+
+test: $(INSTALLED_DEV)  ## Run the tests
+	$(BIN)/python -m pytest -n auto
+
+test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
+	$(BIN)/python -m pytest -n auto -m ''
+
+lint: $(INSTALLED_DEV)  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove .venv and caches; logs and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,47 @@
+"""The `lit-cifar` command. Torch is imported only by the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+HELP = """\
+usage: lit-cifar COMMAND [options]
+
+What does a training technique really buy? Deep dense networks on CIFAR-10, one variant at a time.
+
+commands:
+  fit        train one variant:  lit-cifar fit --model.variant SELU --trainer.max_epochs 20
+  validate   measure a checkpoint on the validation images
+  test       measure a checkpoint on the test images:  lit-cifar test --ckpt_path best.ckpt
+  predict    label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
+  compare    train several variants with several seeds and report what differs:  lit-cifar compare --quick
+  variants   list the registered variants
+
+options:
+  --help     this page; `lit-cifar COMMAND --help` tells a command's options
+  --version  the version
+"""
+
+LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code. Mistakes of the user are one line on stderr, without a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments else "--help"
+    if command in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return 0
+    if command == "--version":
+        from lit_cifar import __version__
+
+        print(f"lit-cifar {__version__}")
+        return 0
+    from lit_cifar.cli import run_command
+
+    return run_command(command, arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

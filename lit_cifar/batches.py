@@ -1,0 +1,75 @@
+"""Batches cut from memory: whole slices of uint8 tensors, never one picture at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from lit_cifar.sources import ImageSet
+
+Batch = tuple[Tensor, Tensor]
+"""Images, uint8 [B, 3, 32, 32], and labels, int64 [B]."""
+
+
+class InMemoryImages(Dataset[Batch]):
+    """Images and labels in memory; an item is a batch, asked for by a tensor of indices."""
+
+    def __init__(self, image_set: ImageSet) -> None:
+        self.images = image_set.images
+        self.labels = image_set.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+
+class BatchSampler(DistributedSampler[Batch]):
+    """Index tensors of one batch each; every process of a distributed run draws its own share.
+
+    The order follows from the seed and the epoch alone. Shuffled (training) shares are padded to equal length by
+    repeating images, as gradient averaging needs; ordered (evaluation) shares hold every image exactly once.
+    """
+
+    def __init__(
+        self, dataset: InMemoryImages, *, batch_size: int, shuffle: bool, seed: int, num_replicas: int, rank: int
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle, seed)
+        self.batch_size = batch_size
+
+    def _share(self) -> Tensor:
+        count = len(self.dataset)  # type: ignore[arg-type]
+        if not self.shuffle:
+            return torch.arange(self.rank, count, self.num_replicas)
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(count, generator=generator)
+        missing = -count % self.num_replicas
+        return torch.cat([order, order[:missing]])[self.rank :: self.num_replicas]
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        return iter(self._share().split(self.batch_size))
+
+    def __len__(self) -> int:
+        count = len(self.dataset)  # type: ignore[arg-type]
+        share = len(range(0 if self.shuffle else self.rank, count, self.num_replicas))
+        return -(-share // self.batch_size)
+
+
+def batch_loader(
+    dataset: InMemoryImages,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    num_replicas: int = 1,
+    rank: int = 0,
+) -> DataLoader[Batch]:
+    """A DataLoader over whole batches, without worker processes: slicing takes 0.1 ms, handing over takes longer."""
+    sampler = BatchSampler(
+        dataset, batch_size=batch_size, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
+    )
+    return DataLoader(dataset, batch_size=None, sampler=sampler)

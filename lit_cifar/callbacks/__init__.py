@@ -1,0 +1,8 @@
+"""Lightning callbacks: what happens beside the training itself."""
+
+from lit_cifar.callbacks.best_weights import RestoreBestWeights
+from lit_cifar.callbacks.epoch_time import EpochTime
+from lit_cifar.callbacks.non_finite_loss import NonFiniteLossError, StopOnNonFiniteLoss
+from lit_cifar.callbacks.prediction_writer import PredictionWriter
+
+__all__ = ["EpochTime", "NonFiniteLossError", "PredictionWriter", "RestoreBestWeights", "StopOnNonFiniteLoss"]

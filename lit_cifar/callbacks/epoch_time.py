@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class EpochTime(Callback):
+    """Log the seconds that the training part of each epoch took, validation not counted, as `train/seconds`."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch:
+            self._seconds = perf_counter() - self._started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("train/seconds", self._seconds)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from lit_cifar.errors import UserError
+
+
+class NonFiniteLossError(UserError):
+    """Training has blown up: the loss is NaN or infinite."""
+
+
+class StopOnNonFiniteLoss(Callback):
+    """Stop training when the loss is NaN or infinite, before a checkpoint of spoilt weights is written.
+
+    The loss is read at every `every`-th batch and at the last of an epoch: reading it makes an accelerator wait.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % self.every and not trainer.is_last_batch:
+            return
+        loss = outputs["loss"]
+        if not torch.isfinite(loss):
+            best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+            kept = f" The best checkpoint so far is kept: {best}." if best else ""
+            raise NonFiniteLossError(
+                f"The loss became {loss.item()} in epoch {trainer.current_epoch}, batch {batch_idx}: training has blown "
+                f"up. A smaller learning rate usually helps: --model.learning_rate X.{kept}"
+            )

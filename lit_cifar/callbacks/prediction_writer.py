@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lit_cifar.errors import UserError
+from lit_cifar.files import replaced_when_complete
+
+
+class PredictionWriter(Callback):
+    """Write what `predict` finds to a file, a row for each image.
+
+    Columns: path (or index), label where it is known, prediction, confidence, a `probability_` of each class, and with
+    MC dropout the four uncertainties. A picture that can't be read has a row with the reason as its `error`.
+
+    Args:
+        output: The file to write, `.csv` or `.parquet`. Default: `predictions.csv` in the run's folder.
+    """
+
+    def __init__(self, output: str | None = None) -> None:
+        if output and Path(output).suffix not in (".csv", ".parquet"):
+            raise UserError(f"--predictions.output {output}: the name must end in .csv or .parquet.")
+        self.output = Path(output) if output else None
+        self._batches: list[Mapping[str, Tensor]] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.output = self.output or Path(trainer.log_dir or ".") / "predictions.csv"
+        try:  # now, not after an hour of predicting
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.output.parent).close()
+        except OSError as error:
+            raise UserError(f"Predictions can't be written to {self.output}: {error.strerror}.") from error
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._batches.append(outputs)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        columns = {name: torch.cat([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        columns = {name: _gathered(values, trainer) for name, values in columns.items()}
+        self._batches.clear()
+        if not trainer.is_global_zero or self.output is None:
+            return
+        order = columns.pop("indices").argsort()
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        table = prediction_table(
+            data.picture_names,
+            data.picture_labels,
+            {name: values[order] for name, values in columns.items()},
+            pl_module.class_names,  # type: ignore[arg-type]
+        )
+        unreadable = [{"path": path, "error": reason} for path, reason in data.unreadable_pictures.items()]
+        write_table(pd.concat([table, pd.DataFrame(unreadable)], ignore_index=True), self.output)
+        failed = f" ({len(unreadable)} of them could not be read)" if unreadable else ""
+        print(f"Predictions of {len(table) + len(unreadable)} images{failed}: {self.output}")
+
+
+def prediction_table(
+    names: Sequence[str], labels: Sequence[str], values: Mapping[str, Tensor], class_names: Sequence[str]
+) -> pd.DataFrame:
+    """The rows of the images that could be read.
+
+    Args:
+        names: Path or index of each image.
+        labels: What may be the label of each image; what is no class name is left out.
+        values: `probabilities` [N, classes], and [N] of anything else that each image has.
+        class_names: Names of the classes.
+    """
+    probabilities = values["probabilities"]
+    confidence, prediction = probabilities.max(1)
+    table = pd.DataFrame({"path": names, "label": [label if label in class_names else None for label in labels]})
+    table["prediction"] = [class_names[index] for index in prediction.tolist()]
+    table["confidence"] = confidence.numpy()
+    table = table.join(pd.DataFrame(probabilities.numpy(), columns=[f"probability_{name}" for name in class_names]))
+    others = {name: column.numpy() for name, column in values.items() if name != "probabilities"}
+    return table.assign(**others).dropna(axis="columns", how="all")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, by suffix."""
+    with replaced_when_complete(path) as unfinished:
+        if path.suffix == ".parquet":
+            table.to_parquet(unfinished, index=False)
+        else:
+            table.to_csv(unfinished, index=False)
+
+
+def _gathered(values: Tensor, trainer: Trainer) -> Tensor:
+    """The values of all processes, on the CPU; each process may hold a different number of rows."""
+    if trainer.world_size == 1:
+        return values.cpu()
+    return torch.cat([part.cpu() for part in gather_all_tensors(values.to(trainer.strategy.root_device))])

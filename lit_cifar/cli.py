@@ -1,0 +1,69 @@
+"""Runs a command by its name and turns what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lit_cifar.__main__ import LIGHTNING_COMMANDS
+from lit_cifar.errors import UserError
+from variants import VariantError
+
+
+def run_command(command: str, arguments: Sequence[str]) -> int:
+    """Run one of lit-cifar's commands; return its exit code."""
+    _quieten()
+    try:
+        _run(command, arguments)
+    except (UserError, VariantError, MisconfigurationException) as error:
+        return _fail(str(error))
+    except PermissionError as error:
+        return _fail(f"No permission to write {error.filename}: choose another folder or mend its permissions.")
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    except KeyboardInterrupt:
+        return _fail("Interrupted.")
+    return 0
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    """Import what the command needs, and nothing more, and run it."""
+    if command in LIGHTNING_COMMANDS:
+        from lit_cifar.commands.lightning import LitCifarCLI
+
+        LitCifarCLI([command, *arguments])
+    elif command == "compare":
+        from lit_cifar.commands.compare import compare
+
+        compare(arguments)
+    elif command == "variants":
+        from lit_cifar.commands.list_variants import list_variants
+
+        list_variants(arguments)
+    else:
+        raise UserError(f"There is no command {command!r}. lit-cifar --help lists the commands.")
+
+
+def _fail(message: str) -> int:
+    print(f"lit-cifar: error: {message}", file=sys.stderr)
+    return 1
+
+
+def _quieten() -> None:
+    """Silence advice that doesn't hold here; warnings about the user's own choices stay."""
+    # Everything is logged once an epoch.
+    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+    # `test` and `predict` have no use for the callbacks of `fit`.
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
+    # Batches are slices of memory: worker processes would only slow them down.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists and is not empty.*")
+    # Tips for another product, printed at every start.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip" not in record.getMessage()
+    )

@@ -1,0 +1,1 @@
+"""The commands of `lit-cifar`, a file each."""

@@ -1,0 +1,82 @@
+"""`lit-cifar compare`: run a study, or some variants side by side, and report what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jsonargparse import Namespace
+from rich.console import Console
+
+import variants
+from lit_cifar.commands.parser import OneLineErrorParser
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.errors import UserError
+from lit_cifar.study.conduct import conduct
+from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
+from lit_cifar.study.workers import default_workers
+
+
+def compare(arguments: Sequence[str]) -> None:
+    """Run a study and print where its report is."""
+    given = _parser().parse_args(list(arguments))
+    study = _study(given)
+    folder = Path(given.output or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
+    data = given.data.clone().as_dict()
+    study = replace(study, protocol=replace(study.protocol, **_protocol_changes(given, data)))
+    conduct(
+        study,
+        data,
+        folder,
+        workers=given.workers,
+        command=" ".join(["lit-cifar compare", *arguments]),
+        console=Console(),
+    )
+
+
+def _parser() -> OneLineErrorParser:
+    parser = OneLineErrorParser(
+        prog="lit-cifar compare", description="Train several variants with several seeds and report what differs."
+    )
+    add = parser.add_argument
+    add("--study", type=str, default="exercise8", help=f"A study file, or one of {', '.join(shipped_studies())}.")
+    add("--variants", type=str, help="Compare these variants instead, the first being the baseline: ELU,SELU.")
+    add("--quick", type=bool, nargs="?", const=True, default=False, help="Fewer epochs and seeds: minutes, not hours.")
+    add("--seeds", type=int, help="Number of seeds.")
+    add("--lr", type=float, help="One learning rate for every run.")
+    add("--max_epochs", type=int, help="The most epochs a run may take.")
+    add("--patience", type=int, help="Epochs without a better validation loss after which a run stops.")
+    add("--workers", type=int, default=default_workers(), help="Worker processes; 0 runs everything in this one.")
+    add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>.")
+    parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
+    parser.set_defaults({"data.batch_size": None, "data.val_size": None})
+    return parser
+
+
+def _study(given: Namespace) -> Study:
+    study = load_study(given.study)
+    if given.variants:
+        names = [name.strip() for name in given.variants.split(",") if name.strip()]
+        if len(set(names)) < len(names) or not names:
+            raise UserError(f"--variants {given.variants}: give different names, like ELU,SELU.")
+        study = variants_study([variants.get(name).__name__ for name in names])
+    if given.quick:
+        study = study.quickly()
+    for key in ("seeds", "max_epochs", "patience", "workers"):
+        value, least = given[key], 0 if key == "workers" else 1
+        if value is not None and value < least:
+            raise UserError(f"--{key} {value} is too small: use at least {least}.")
+    return replace(study, seeds=given.seeds or study.seeds)
+
+
+def _protocol_changes(given: Namespace, data: dict[str, object]) -> dict[str, object]:
+    """What the command line says about the protocol; batch and validation size leave the data's options."""
+    changes = {
+        "learning_rate": given.lr,
+        "max_epochs": given.max_epochs,
+        "patience": given.patience,
+        "batch_size": data.pop("batch_size"),
+        "val_size": data.pop("val_size"),
+    }
+    return {key: value for key, value in changes.items() if value is not None}

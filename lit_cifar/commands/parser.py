@@ -1,0 +1,26 @@
+"""The parser of every command: a mistake is one line for people."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+import variants
+from lit_cifar.errors import UserError
+
+
+class OneLineErrorParser(LightningArgumentParser):
+    """A parser whose complaints are one `UserError` for people instead of pages of types."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(readable(message)) from ex
+
+
+def readable(message: str) -> str:
+    """What is wrong in one line, from jsonargparse's many; an unknown variant gets the list of variants."""
+    unknown = re.search(r'"(?:\w+\.)*variant".*import path.*Given value: (\w+)\s*$', message, re.DOTALL)
+    if unknown:
+        return variants.unknown_name_message(unknown.group(1))
+    return re.sub(r"\s+", " ", message)

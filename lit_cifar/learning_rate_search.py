@@ -1,0 +1,150 @@
+"""Search a learning rate: one range test suggests, short confirm runs around the suggestion decide."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.tuner import Tuner
+
+from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.learning_rate import LearningRateCurve, read_curve
+from lit_cifar.module import LitClassifier
+
+MakeRun = Callable[[float | None], tuple[LitClassifier, CIFAR10DataModule]]
+"""A fresh model and its data, equally seeded each time, with a learning rate or the variant's own."""
+
+STEP = math.sqrt(10)
+"""Confirm runs are this factor apart: two a decade."""
+
+
+@dataclass(frozen=True)
+class ConfirmRun:
+    """A short training at one learning rate; the loss is infinite if it blew up."""
+
+    learning_rate: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class LearningRateSearch:
+    """A range test, the confirm runs after it (best first), and the learning rate they come to."""
+
+    curve: LearningRateCurve
+    confirm_runs: tuple[ConfirmRun, ...]
+
+    @property
+    def learning_rate(self) -> float:
+        """The confirm run's with the lowest validation loss; without confirm runs, the curve's suggestion."""
+        return self.confirm_runs[0].learning_rate if self.confirm_runs else self.curve.suggestion
+
+    def to_json(self) -> str:
+        """Everything, for `lr_find.json`."""
+        runs = [{**asdict(run), "val_loss": _finite(run.val_loss)} for run in self.confirm_runs]
+        content = {**self.curve.to_dict(), "confirm_runs": runs, "learning_rate": self.learning_rate}
+        return json.dumps(content, indent=1)
+
+
+def find_learning_rate(
+    make: MakeRun,
+    *,
+    confirm: int = 0,
+    confirm_epochs: int = 5,
+    min_lr: float = 1e-6,
+    max_lr: float = 1.0,
+    steps: int = 300,
+    on_confirmed: Callable[[ConfirmRun], None] = lambda _: None,
+    **trainer_options: Any,
+) -> LearningRateSearch:
+    """Search a learning rate on training and validation images; nothing is left behind and no weights are kept.
+
+    Args:
+        make: Gives a fresh model and its data.
+        confirm: Number of confirm runs; if the best is at the edge, runs beyond it follow. 0 trusts the range test.
+        confirm_epochs: Epochs of each confirm run.
+        min_lr: Where the range test starts.
+        max_lr: Where it ends.
+        steps: Batches it takes.
+        on_confirmed: Told of each confirm run.
+        trainer_options: Arguments of the Trainer, such as accelerator.
+
+    Raises:
+        UserError: if the loss falls at no learning rate.
+    """
+    curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
+    suggestion = curve.suggestion
+    runs: dict[int, ConfirmRun] = {}
+
+    def run(position: int) -> None:
+        learning_rate = suggestion * STEP**position
+        runs[position] = _confirm(make, learning_rate, confirm_epochs, **trainer_options)
+        on_confirmed(runs[position])
+
+    # The valley is where the loss falls best in one pass; the rates that train best lie above it rather than below.
+    for position in range(-(confirm // 4), confirm - confirm // 4):
+        run(position)
+    while len(runs) > 1:
+        best = min(runs, key=lambda position: runs[position].val_loss)
+        beyond = best - 1 if best == min(runs) else best + 1 if best == max(runs) else None
+        if beyond is None or not min_lr <= suggestion * STEP**beyond <= max_lr:
+            break
+        run(beyond)
+    return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
+
+
+def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
+    """One sweep of rising learning rates by the Trainer's Tuner, read by our own rule from the raw losses."""
+    model, data = make(None)
+    losses: list[float] = []
+    # The Tuner swaps the Trainer's callbacks for its own and smooths the losses; the module's hook still sees them raw.
+    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[assignment,method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(folder, max_epochs=-1, **trainer_options)
+        finder = Tuner(trainer).lr_find(
+            model,
+            datamodule=data,
+            min_lr=min_lr,
+            max_lr=max_lr,
+            num_training=steps,
+            early_stop_threshold=None,
+            update_attr=False,
+        )
+    learning_rates = finder.results["lr"][: len(losses)]  # type: ignore[union-attr]
+    return read_curve(learning_rates, losses)
+
+
+def _confirm(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
+    model, data = make(learning_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss()], **trainer_options)
+        try:
+            trainer.fit(model, datamodule=data)
+        except NonFiniteLossError:
+            return ConfirmRun(learning_rate, math.inf, 0.0)
+    metrics = trainer.callback_metrics
+    loss = metrics["val/loss"].item()
+    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, metrics["val/accuracy"].item())
+
+
+def _trainer(folder: str, **options: Any) -> Trainer:
+    return Trainer(
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,56 @@
+"""The first layer of every network: uint8 pixels in, scaled floats out. A checkpoint carries it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from variants import Scaling
+
+_SMALLEST_STD = 1.0  # of 255 steps: a pixel that hardly ever changes must not blow up
+
+
+class Scale(nn.Module):
+    """Turn uint8 images [B, C, H, W] into float images of the same shape: `(images - mean) / std`, pixel by pixel.
+
+    Args:
+        mean: What is subtracted, [C, H, W], in steps of 0–255.
+        std: What is divided by, [C, H, W], in steps of 0–255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+
+    @classmethod
+    def fit(cls, scaling: Scaling, images: Tensor) -> Scale:
+        """The layer for a kind of scaling; `standardize` takes its statistics from these uint8 images [N, C, H, W]."""
+        if scaling == "unit":
+            return cls.empty(tuple(images.shape[1:]))
+        mean, std = pixel_statistics(images)
+        return cls(mean, std.clamp(min=_SMALLEST_STD))
+
+    @classmethod
+    def empty(cls, image_shape: tuple[int, ...]) -> Scale:
+        """The layer that divides by 255; also what a checkpoint's statistics are loaded into."""
+        return cls(torch.zeros(image_shape), torch.full(image_shape, 255.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+def pixel_statistics(images: Tensor, chunk_size: int = 5000) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation of each pixel, [C, H, W] each, over uint8 images [N, C, H, W]."""
+    total = torch.zeros(images.shape[1:], dtype=torch.float64)
+    total_of_squares = torch.zeros_like(total)
+    for chunk in images.split(chunk_size):
+        values = chunk.double()
+        total += values.sum(0)
+        total_of_squares += values.square_().sum(0)
+    mean = total / len(images)
+    variance = (total_of_squares / len(images) - mean.square()).clamp(min=0)
+    return mean.float(), variance.sqrt().float()

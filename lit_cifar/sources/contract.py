@@ -1,0 +1,75 @@
+"""What every source of images gives: a name, class names, a training set and a test set of 32×32 RGB pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+IMAGE_SHAPE = (3, 32, 32)
+"""Channels, height and width of every image."""
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""The class names of CIFAR-10, in the order of its labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images and their labels, in memory.
+
+    Args:
+        images: uint8 [N, 3, 32, 32], contiguous.
+        labels: int64 [N], contiguous; each an index into the source's class names.
+
+    Raises:
+        ValueError: if a tensor has another type, shape or layout.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        _check("images", self.images, torch.uint8, (len(self.labels), *IMAGE_SHAPE))
+        _check("labels", self.labels, torch.int64, (len(self.labels),))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Source(ABC):
+    """Where images come from. Make one with `open_source`, call `prepare` in one process, then `train` and `test`."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For people and every artifact: "CIFAR-10 (official files)"."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels; cheap to ask for."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Download, decode and cache what `train` and `test` need; calling it again is quick and changes nothing.
+
+        Raises:
+            UserError: if the images can't be had; the message says what to do.
+        """
+
+    @abstractmethod
+    def train(self) -> ImageSet:
+        """The training set, in an order that never changes."""
+
+    @abstractmethod
+    def test(self) -> ImageSet:
+        """The test set, in an order that never changes."""
+
+
+def _check(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape or not tensor.is_contiguous():
+        layout = "" if tensor.is_contiguous() else ", not contiguous"
+        raise ValueError(
+            f"{name} must be contiguous {dtype} {shape}, not {tensor.dtype} {tuple(tensor.shape)}{layout}."
+        )

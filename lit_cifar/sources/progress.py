@@ -1,0 +1,40 @@
+"""What a source tells people while it works: lines on stderr and, on a terminal only, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+def say(message: str) -> None:
+    """Write one line for people to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Callable[[int], object]]:
+    """Say what is being done; while it is, show a bar if stderr is a terminal. Gives the function that advances it."""
+    say(description)
+    amounts: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
+    with Progress(
+        BarColumn(),
+        *amounts,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda amount: progress.advance(task, amount)

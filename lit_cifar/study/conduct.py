@@ -1,0 +1,146 @@
+"""Conduct a study from its plan to its report; calling it again continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.errors import UserError
+from lit_cifar.files import write_text
+from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.plan import PlannedRun, Study, plan_runs, plan_searches
+from lit_cifar.study.progress import StudyProgress
+from lit_cifar.study.report import write_report
+from lit_cifar.study.result import StudyResult
+from lit_cifar.study.run import Row, build_model, history
+from lit_cifar.study.workers import run_all
+
+
+def conduct(
+    study: Study, data: Mapping[str, Any], folder: Path, *, workers: int, command: str, console: Console
+) -> StudyResult:
+    """Search learning rates, do the runs, write tables, figures and the report into the study's folder.
+
+    Args:
+        data: Arguments of CIFAR10DataModule, but for seed, batch and validation size.
+        command: What was typed, for the report.
+
+    Raises:
+        UserError: if a run's description is wrong, the data can't be had, or the folder is in use.
+    """
+    _check(study)
+    source = CIFAR10DataModule(**data).source
+    console.print(f"[bold]{study.title}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
+    source.prepare()
+    console.print(f"Data: {source.name}. Folder: {folder}", highlight=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=1):
+            learning_rates = _search(study, data, folder, workers, console)
+            runs = [_with_learning_rate(run, learning_rates) for run in plan_runs(study, data)]
+            rows = _run(runs, folder, workers, console)
+            result = _collect(study, runs, rows, folder, command, source.name)
+    except Timeout as error:
+        raise UserError(f"Another `compare` is at work in {folder}: wait for it, or give another --output.") from error
+    console.print(table(result.summary, study, source.name))
+    console.print(f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}", highlight=False)
+    return result
+
+
+def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
+    """The summary for a terminal: means over seeds with 95 % intervals."""
+    shown = ["test_acc", "mc_test_acc", "val_acc", "best_epoch", "epochs", "seconds_per_epoch"]
+    columns = [column for column in shown if column in summary]
+    title = f"{study.title}\n{study.seeds} seeds, mean [95 % interval], {data_source}"
+    shown_table = Table("run", "lr", *(MEASURES[column].label for column in columns), title=title)
+    for row in summary.to_dict("records"):
+        cells = [_with_interval(row, column) for column in columns]
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        shown_table.add_row(f"{row['run']}{failed}", f"{row['lr']:.2g}", *cells)
+    return shown_table
+
+
+def _with_interval(row: Mapping[str, Any], column: str) -> str:
+    measure = MEASURES[column]
+    mean, low, high = (measure.text(row[key]) for key in (column, f"{column}_low", f"{column}_high"))
+    return mean if low == "–" else f"{mean} [{low}, {high}]".replace(" %", "")
+
+
+def _check(study: Study) -> None:
+    """Find mistakes in every run's description before the first run starts."""
+    for name, run in study.runs.items():
+        try:
+            build_model(run["model"])
+        except UserError as error:
+            raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
+
+
+def _search(study: Study, data: Mapping[str, Any], folder: Path, workers: int, console: Console) -> dict[str, float]:
+    """The learning rate found for each run that asks for a search; where none is found, the variant's own stays."""
+    searches = plan_searches(study, data)
+    if searches:
+        console.print(f"Searching the learning rate of {len(searches)} runs.")
+    rows = _run(searches, folder, workers, console)
+    for row in rows:
+        if row["status"] != "ok":
+            console.print(f"[bold]{row['run']} keeps its variant's learning rate: {row['reason']}", highlight=False)
+    return {row["run"]: row["lr"] for row in rows if row["status"] == "ok"}
+
+
+def _with_learning_rate(run: PlannedRun, found: Mapping[str, float]) -> PlannedRun:
+    if run.name not in found:
+        return run
+    return replace(run, protocol=replace(run.protocol, learning_rate=found[run.name]))
+
+
+def _run(runs: Sequence[PlannedRun], folder: Path, workers: int, console: Console) -> list[Row]:
+    """Do what isn't done yet; the rows in the order of the plan."""
+    rows: dict[tuple[str, int], Row] = {}
+    with StudyProgress(len(runs), console) as progress:
+        for run, row, here in run_all(runs, folder, workers, progress.epoch):
+            rows[run.name, run.seed] = row
+            progress.finished(run, row, here=here)
+            done = [rows[r.name, r.seed] for r in runs if (r.name, r.seed) in rows]
+            if run.kind == "train":
+                write_text(folder / "results.csv", results_csv(done))
+    return [rows[run.name, run.seed] for run in runs]
+
+
+def results_csv(rows: Sequence[Row]) -> str:
+    """The rows as CSV text."""
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def _collect(
+    study: Study, runs: Sequence[PlannedRun], rows: Sequence[Row], folder: Path, command: str, data_source: str
+) -> StudyResult:
+    results = pd.DataFrame(rows)
+    histories = {(run.name, run.seed): history(run, folder) for run in runs}
+    result = StudyResult(
+        study=study,
+        results=results,
+        summary=summarize(results),
+        answers=answer_questions(study, results, histories),
+        histories=histories,
+        data_source=data_source,
+        command=command,
+        searches=_searches(study, folder),
+    )
+    write_text(folder / "summary.csv", result.summary.to_csv(index=False))
+    write_report(result, folder)
+    return result
+
+
+def _searches(study: Study, folder: Path) -> dict[str, Any]:
+    paths = {run.name: folder / run.folder / "lr_find.json" for run in plan_searches(study, {})}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}

@@ -1,0 +1,38 @@
+"""Everything a study has found: what the tables, the figures and the report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from lit_cifar.study.answers import Answer, Histories
+from lit_cifar.study.plan import Study
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The outcome of a study.
+
+    Args:
+        study: What was asked, and under which protocol.
+        results: One row for each run and seed, the columns of `results.csv`.
+        summary: One row for each run: means over seeds and their 95 % intervals (`x`, `x_low`, `x_high`).
+        answers: The questions with their verdicts.
+        histories: Each run's epochs, by name and seed: columns epoch, train/loss, train/accuracy, train/seconds,
+            val/loss, val/accuracy.
+        searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
+        data_source: The name of the data, as it must stand beside every figure.
+        command: What was typed.
+    """
+
+    study: Study
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    answers: Sequence[Answer]
+    histories: Histories
+    data_source: str
+    command: str
+    searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,211 @@
+"""One run of a study: train, pick the best epoch on validation images, then measure on the test images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jsonargparse import ArgumentParser
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor, nn
+
+from lit_cifar import checkpoints
+from lit_cifar.callbacks import EpochTime, StopOnNonFiniteLoss
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.errors import UserError
+from lit_cifar.files import write_text
+from lit_cifar.learning_rate_search import find_learning_rate
+from lit_cifar.loggers import read_history, run_loggers
+from lit_cifar.module import LitClassifier
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.uncertainty import active_dropout, evaluate, mc_predict
+from variants import VariantError
+
+Row = dict[str, Any]
+"""A run's result: one row of `results.csv`."""
+
+Report = Callable[[str, int, float], None]
+"""Told of each finished epoch: the run's label, the number of epochs and the validation accuracy."""
+
+
+def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
+    """Do one run and keep its row in the run's folder; a run that fails is a row that says why."""
+    folder = study_folder / run.folder
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted try has left
+    folder.mkdir(parents=True)
+    started = time.perf_counter()
+    try:
+        work = _search_learning_rate if run.kind == "search" else _train_and_test
+        row = {**_described(run), **work(run, folder, report), "status": "ok", "reason": ""}
+    except (UserError, VariantError, RuntimeError, ValueError, MemoryError) as error:
+        row = {**_described(run), "status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    row["seconds"] = round(time.perf_counter() - started, 3)
+    write_text(folder / "result.json", json.dumps({"fingerprint": run.fingerprint, "row": row}, indent=1))
+    return row
+
+
+def finished_row(run: PlannedRun, study_folder: Path) -> Row | None:
+    """The row of a run that was finished before, unless its plan has changed since."""
+    path = study_folder / run.folder / "result.json"
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    row: Row = content["row"]
+    return row if content["fingerprint"] == run.fingerprint else None
+
+
+def history(run: PlannedRun, study_folder: Path) -> pd.DataFrame:
+    """The run's values epoch by epoch; empty if it has none."""
+    path = study_folder / run.folder / "metrics.csv"
+    return read_history(path) if path.is_file() else pd.DataFrame()
+
+
+def build_model(arguments: Mapping[str, Any]) -> LitClassifier:
+    """A LitClassifier from the arguments a configuration file has under `model:`.
+
+    Raises:
+        UserError: naming the argument that is wrong.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(LitClassifier, "model")
+    model: LitClassifier = parser.instantiate(parser.parse_object({"model": dict(arguments)})).model
+    return model
+
+
+def _described(run: PlannedRun) -> Row:
+    variant = run.model["variant"]
+    variant_name = variant if isinstance(variant, str) else variant["class_path"]
+    return {
+        "run": run.name,
+        "variant": variant_name.rpartition(".")[2],
+        "seed": run.seed,
+        "lr": run.protocol.learning_rate,
+        "batch_size": run.protocol.batch_size,
+    }
+
+
+def _model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
+    """Both, freshly made, after every random generator has been seeded."""
+    protocol = run.protocol
+    seed_everything(run.seed, workers=True, verbose=False)
+    data = CIFAR10DataModule(**run.data, batch_size=protocol.batch_size, val_size=protocol.val_size, seed=run.seed)
+    learning_rate = protocol.learning_rate if isinstance(protocol.learning_rate, float) else None
+    return build_model({"learning_rate": learning_rate, **run.model}), data
+
+
+def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
+    def make(learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
+        model, data = _model_and_data(run)
+        model.learning_rate = learning_rate or model.learning_rate
+        return model, data
+
+    confirmed = iter(range(1, 1000))
+    search = find_learning_rate(
+        make, confirm=5, on_confirmed=lambda found: report(run.label, next(confirmed), found.val_accuracy)
+    )
+    write_text(folder / "lr_find.json", search.to_json())
+    return {"lr": search.learning_rate}
+
+
+def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
+    protocol = run.protocol
+    model, data = _model_and_data(run)
+    by_loss, by_accuracy = _keep_best("best", "val/loss", "min"), _keep_best("best_accuracy", "val/accuracy", "max")
+    trainer = Trainer(
+        max_epochs=protocol.max_epochs,
+        logger=run_loggers(folder, name="", version=""),
+        callbacks=[
+            EpochTime(),
+            StopOnNonFiniteLoss(),
+            EarlyStopping("val/loss", patience=protocol.patience),
+            _EpochReport(run.label, report),
+            by_loss,
+            by_accuracy,
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10_000,
+    )
+    started = time.perf_counter()
+    trainer.fit(model, datamodule=data)
+    train_seconds = time.perf_counter() - started
+    epochs = read_history(folder / "metrics.csv")
+    best = epochs.loc[epochs["val/loss"].idxmin()]
+    return {
+        "lr": model.learning_rate,
+        "epochs": len(epochs),
+        "best_epoch": int(best["epoch"]) + 1,
+        "seconds_per_epoch": round(float(epochs["train/seconds"].median()), 4),
+        "train_seconds": round(train_seconds, 3),
+        "val_loss": float(best["val/loss"]),
+        "val_acc": float(best["val/accuracy"]),
+        **_test(run, model, data, by_loss, by_accuracy),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "data_source": data.source.name,
+    }
+
+
+def _test(
+    run: PlannedRun,
+    model: LitClassifier,
+    data: CIFAR10DataModule,
+    by_loss: ModelCheckpoint,
+    by_accuracy: ModelCheckpoint,
+) -> Row:
+    """The only step that sees the test images: nothing is chosen after it."""
+    data.setup("test")
+    images, labels = data.test_images.images, data.test_images.labels
+    network = _with_weights(model, by_accuracy.best_model_path)
+    row = _measured("selected_by_acc_test", _probabilities(network, images), labels)
+    network = _with_weights(model, by_loss.best_model_path)
+    started = time.perf_counter()
+    row |= _measured("test", _probabilities(network, images), labels)
+    row["test_seconds"] = round(time.perf_counter() - started, 4)
+    if run.protocol.mc_samples and active_dropout(network):
+        started = time.perf_counter()
+        predicted = mc_predict(network, images, samples=run.protocol.mc_samples, seed=run.seed)
+        row |= _measured("mc_test", predicted.probabilities, labels)
+        row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    return row
+
+
+def _measured(prefix: str, probabilities: Tensor, labels: Tensor) -> Row:
+    values = evaluate(probabilities, labels)
+    short = {"accuracy": "acc"}
+    return {f"{prefix}_{short.get(name, name)}": value for name, value in values.items()}
+
+
+def _with_weights(model: LitClassifier, path: str) -> nn.Module:
+    model.load_state_dict(checkpoints.read(path)["state_dict"])
+    model.eval()
+    network: nn.Module = model.network  # type: ignore[assignment]
+    return network
+
+
+@torch.inference_mode()
+def _probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """Class probabilities [N, classes] of uint8 images [N, 3, 32, 32]."""
+    return torch.cat([network(batch).softmax(1) for batch in images.split(batch_size)])
+
+
+def _keep_best(filename: str, monitor: str, mode: str) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        filename=filename, monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
+    )
+
+
+class _EpochReport(Callback):
+    def __init__(self, label: str, report: Report) -> None:
+        self.label = label
+        self.report = report
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.report(self.label, trainer.current_epoch + 1, float(trainer.callback_metrics["val/accuracy"]))

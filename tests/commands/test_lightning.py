@@ -1,0 +1,135 @@
+"""`fit`, `validate`, `test` and `predict` as a user types them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from lit_cifar.module import LitClassifier
+
+Run = Callable[..., tuple[int, str, str]]
+SMALL = ("--model.variant.depth", 2, "--model.variant.width", 16)
+
+
+@pytest.fixture
+def fitted(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> Path:
+    """The folder of a short run of SELU."""
+    code, _, err = lit_cifar("fit", "--model.variant", "SELU", *SMALL, *on_pictures, "--trainer.max_epochs", 2)
+    assert code == 0, err
+    return workspace / "logs/fit/SELU/version_0"
+
+
+def test_fit_leaves_what_the_readme_says(fitted: Path) -> None:
+    assert {path.name for path in fitted.iterdir()} >= {"config.yaml", "metrics.csv", "checkpoints"}
+    assert {path.name for path in (fitted / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list(fitted.glob("events.out.tfevents.*"))
+    metrics = pd.read_csv(fitted / "metrics.csv")
+    logged = {"train/loss", "train/accuracy", "train/seconds", "val/loss", "val/accuracy"}
+    assert logged <= set(metrics.columns)
+    assert set(metrics["epoch"]) == {0, 1}
+
+
+def test_config_of_a_run_repeats_it(fitted: Path, lit_cifar: Run) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    assert config["model"]["variant"]["init_args"]["depth"] == 2
+    code, _, err = lit_cifar("fit", "--config", fitted / "config.yaml")
+    assert code == 0, err
+    first, second = (torch.load(fitted.parent / f"version_{n}/checkpoints/last.ckpt") for n in (0, 1))
+    for name, weights in first["state_dict"].items():
+        assert torch.equal(weights, second["state_dict"][name]), name
+
+
+def test_test_and_validate_need_only_the_checkpoint_and_data(
+    fitted: Path, lit_cifar: Run, on_pictures: list[object]
+) -> None:
+    best = fitted / "checkpoints/best.ckpt"
+    code, out, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
+    assert code == 0, err
+    assert "test/accuracy" in out
+    code, out, err = lit_cifar("validate", "--ckpt_path", best, *on_pictures)
+    assert code == 0, err
+    assert "val/loss" in out
+
+
+def test_predict_writes_a_row_for_each_picture(
+    fitted: Path, lit_cifar: Run, on_pictures: list[object], pictures: Path, workspace: Path
+) -> None:
+    best = fitted / "checkpoints/best.ckpt"
+    code, _, err = lit_cifar(
+        "predict", "--ckpt_path", best, "--data.pictures", pictures / "test", "--predictions.output", "out.csv"
+    )
+    assert code == 0, err
+    table = pd.read_csv(workspace / "out.csv")
+    assert len(table) == 24
+    assert table["path"][0] == "cat/0000.png"
+    probabilities = table[["probability_cat", "probability_dog", "probability_frog"]]
+    assert probabilities.sum(axis=1).between(0.999, 1.001).all()
+    assert (probabilities.idxmax(axis=1).str.removeprefix("probability_") == table["prediction"]).all()
+    assert (table["label"] == table["path"].str.partition("/")[0]).all()
+    assert (table["label"] == table["prediction"]).mean() > 0.8
+
+
+def test_loads_from_python(fitted: Path) -> None:
+    model = LitClassifier.load_from_checkpoint(fitted / "checkpoints/best.ckpt")
+    assert model.class_names == ("cat", "dog", "frog")
+    assert model.variant.init_args["depth"] == 2
+    assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--model.variant", "SLU"], "Did you mean 'SELU'?"),
+        (["fit"], "Which variant?"),
+        (["fit", "--model.variant", "SELU", "--model.variant.depth", "0"], "depth=0 is too small"),
+        (["fit", "--model.variant", "SELU", "--model.variant.depth", "deep"], "depth"),
+        (["fit", "--model.variant", "AlphaDropout", "--model.variant.rate", "1.5"], "rate=1.5 is out of range"),
+        (["fit", "--model.variant", "ELU", "--model.learning_rate", "-1"], "learning_rate -1"),
+        (["fit", "--model.variant", "ELU", "--data.batch_size", "0"], "--data.batch_size 0"),
+        (["fit", "--model.variant", "ELU", "--data.source", "folder", "--data.data_dir", "nowhere"], "nowhere"),
+        (["test"], "--ckpt_path"),
+        (["test", "--ckpt_path", "nowhere.ckpt"], "There is no checkpoint nowhere.ckpt"),
+        (["fly"], "There is no command 'fly'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, lit_cifar: Run, workspace: Path) -> None:
+    code, _, err = lit_cifar(*arguments)
+    assert code != 0
+    assert message in err
+    assert err.count("lit-cifar: error:") == 1
+    assert "Traceback" not in err
+    assert not any(workspace.rglob("*.ckpt"))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(lit_cifar: Run, workspace: Path) -> None:
+    Path("text.ckpt").write_text("hello")
+    Path("cut.ckpt").write_bytes(b"PK\x03\x04 and no more")
+    torch.save({"weights": torch.zeros(1)}, "foreign.ckpt")
+    for name in ("text", "cut", "foreign"):
+        code, _, err = lit_cifar("test", "--ckpt_path", f"{name}.ckpt")
+        assert code != 0
+        assert f"{name}.ckpt" in err
+        assert "Traceback" not in err
+
+
+def test_val_size_too_large(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *on_pictures, "--data.val_size", 119)
+    assert code != 0
+    assert "--data.val_size 119 is too large" in err
+
+
+def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_good_checkpoint(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path
+) -> None:
+    code, _, err = lit_cifar(
+        "fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--model.optimizer", "SGD", "--model.learning_rate", 1e30
+    )
+    assert code != 0
+    assert "The loss became" in err
+    for path in workspace.rglob("*.ckpt"):
+        assert all(w.isfinite().all() for w in torch.load(path)["state_dict"].values())

@@ -1,0 +1,63 @@
+"""Fixtures for every test: a tiny data set, and a working folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lit_cifar.__main__ import main
+
+CLASSES = ("cat", "dog", "frog")
+TRAIN_IMAGES_PER_CLASS, TEST_IMAGES_PER_CLASS = 40, 8
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tests run side by side: more threads than cores would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder data set of three classes that differ in colour: easy to learn, quick to read."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", TRAIN_IMAGES_PER_CLASS), ("test", TEST_IMAGES_PER_CLASS)):
+        for label, name in enumerate(CLASSES):
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 200, (32, 32, 3), dtype=np.uint8)
+                pixels[..., label] += 55
+                Image.fromarray(pixels).save(folder / part / name / f"{index:04d}.png")
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; gives the exit code, what it printed, and its errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def on_pictures(pictures: Path) -> list[object]:
+    """Options for a short run on the tiny data set."""
+    data = ["--data.source", "folder", "--data.data_dir", pictures, "--data.val_size", 30, "--data.batch_size", 16]
+    return [*data, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]

@@ -1,0 +1,47 @@
+"""The variants: one small file each, and the registry that finds them by name.
+
+Add a technique by dropping a file like `elu.py` in here, or publish it as a package with an entry point in the group
+`lit_cifar.variants`.
+"""
+
+from variants import registry as _registry
+from variants.base import DenseVariant, Scaling, Variant, at_least, one_of, probability
+from variants.registry import (
+    ENTRY_POINT_GROUP,
+    BrokenPlugin,
+    Origin,
+    VariantError,
+    available,
+    broken,
+    from_spec,
+    get,
+    origin,
+    register,
+    to_spec,
+    unknown_name_message,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "BrokenPlugin",
+    "DenseVariant",
+    "Origin",
+    "Scaling",
+    "Variant",
+    "VariantError",
+    "at_least",
+    "available",
+    "broken",
+    "from_spec",
+    "get",
+    "one_of",
+    "origin",
+    "probability",
+    "register",
+    "to_spec",
+    "unknown_name_message",
+]
+
+_registry.load_built_ins(__name__, __path__, __version__)

@@ -1,0 +1,42 @@
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from variants import Scaling, one_of, probability, register
+from variants.selu import SELU
+
+
+@register
+class AlphaDropout(SELU):
+    """SELU with alpha dropout, which keeps the activations' mean and variance.
+
+    Args:
+        rate: Probability that a unit is dropped.
+        layers: Where dropout goes: after the `last` hidden layer only, or after `all` of them.
+        depth: Number of hidden layers.
+        width: Units in each hidden layer.
+        scaling: How pixels are scaled before they reach the network.
+    """
+
+    learning_rate = 5e-4
+    reference = "Klambauer et al. 2017, arXiv:1706.02515, section 'New Dropout Technique'"
+
+    def __init__(
+        self,
+        *,
+        rate: float = 0.1,
+        layers: Literal["last", "all"] = "last",
+        depth: int = 20,
+        width: int = 100,
+        scaling: Scaling = "standardize",
+    ) -> None:
+        super().__init__(depth=depth, width=width, scaling=scaling)
+        self.rate = probability("rate", rate)
+        self.layers = one_of("layers", layers, ("last", "all"))
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
+        block = super().hidden_block(dense, index)
+        if self.layers == "all" or index == self.depth - 1:
+            return [*block, nn.AlphaDropout(self.rate)]
+        return block

@@ -1,0 +1,145 @@
+"""What a variant is: a recipe that builds a network. Subclass `Variant`, or `DenseVariant` for a dense stack."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+Scaling = Literal["unit", "standardize"]
+"""How pixels are scaled before the network: `unit` divides by 255; `standardize` gives each pixel mean 0 and
+standard deviation 1 over the training split."""
+
+
+class Variant(ABC):
+    """A recipe that builds a network: printable, comparable and storable as text; not itself an `nn.Module`.
+
+    Every constructor argument is a typed keyword, stored under its own name: the constructor is the command line.
+
+    Args:
+        scaling: How pixels are scaled before they reach the network.
+    """
+
+    learning_rate: ClassVar[float] = 1e-3
+    """The learning rate that was found for it: NAdam, batches of 128 images."""
+
+    reference: ClassVar[str] = ""
+    """The paper or page the technique comes from."""
+
+    def __init__(self, *, scaling: Scaling = "standardize") -> None:
+        self.scaling = one_of("scaling", scaling, ("unit", "standardize"))
+
+    @abstractmethod
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """A new network with fresh weights: scaled float images [B, *image_shape] in, logits [B, num_classes] out."""
+
+    @classmethod
+    def knobs(cls) -> dict[str, inspect.Parameter]:
+        """The constructor's keyword arguments, those of base classes it passes `**kwargs` on to included."""
+        found: dict[str, inspect.Parameter] = {}
+        for base in cls.__mro__:
+            init = base.__dict__.get("__init__")
+            if init is None or base is object:
+                continue
+            parameters = inspect.signature(init, eval_str=True).parameters.values()
+            found.update({p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in found})
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        return found
+
+    @classmethod
+    def description(cls) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+    @property
+    def init_args(self) -> Mapping[str, Any]:
+        """The constructor arguments that make an equal variant."""
+        try:
+            return {name: getattr(self, name) for name in self.knobs()}
+        except AttributeError as error:
+            raise TypeError(
+                f"{type(self).__name__} must store each constructor argument under its own name: {error}"
+            ) from error
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Variant) and self.init_args == other.init_args
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.init_args.items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class DenseVariant(Variant):
+    """A stack of `depth` hidden layers of `width` units and a linear output layer.
+
+    A new dense technique overrides `hidden_block`, and `initialize` where He initialization doesn't fit.
+
+    Args:
+        depth: Number of hidden layers.
+        width: Units in each hidden layer.
+        scaling: How pixels are scaled before they reach the network.
+    """
+
+    def __init__(self, *, depth: int = 20, width: int = 100, scaling: Scaling = "standardize") -> None:
+        super().__init__(scaling=scaling)
+        self.depth = at_least("depth", depth, 1)
+        self.width = at_least("width", width, 1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        features = math.prod(image_shape)
+        for index in range(self.depth):
+            block = self.hidden_block(self._dense(features, self.width), index)
+            layers[f"hidden_{index + 1:02d}"] = nn.Sequential(*block)
+            features = self.width
+        layers["output"] = nn.Sequential(*self.output_block(self._dense(features, num_classes)))
+        return nn.Sequential(layers)
+
+    @abstractmethod
+    def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
+        """The modules of hidden layer `index` (0 is nearest the image), in order; `dense` is ready-made."""
+
+    def output_block(self, dense: nn.Linear) -> Sequence[nn.Module]:
+        """The modules of the output layer, in order; `dense` is ready-made."""
+        return [dense]
+
+    def initialize(self, weight: torch.Tensor) -> None:
+        """Fill a dense layer's weight [units, inputs] in place; He normal by default (He et al. 2015, §2.2)."""
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+    def _dense(self, inputs: int, units: int) -> nn.Linear:
+        dense = nn.utils.skip_init(nn.Linear, inputs, units)
+        self.initialize(dense.weight)
+        nn.init.zeros_(dense.bias)
+        return dense
+
+
+def at_least(name: str, value: int, low: int) -> int:
+    """Return the value, or say in a `ValueError` that it is too small."""
+    if value < low:
+        raise ValueError(f"{name}={value} is too small: it must be at least {low}.")
+    return value
+
+
+def probability(name: str, value: float) -> float:
+    """Return the value, or say in a `ValueError` that it isn't a probability below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value} is out of range: it must be at least 0 and below 1.")
+    return value
+
+
+def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return the value, or say in a `ValueError` which choices there are."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not a choice: use one of {', '.join(map(repr, choices))}.")
+    return value
