@@ -15,6 +15,7 @@ commands:
   validate   measure a checkpoint on the validation images
   test       measure a checkpoint on the test images:  lit-cifar test --ckpt_path best.ckpt
   predict    label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
+  lr-find    search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
   compare    train several variants with several seeds and report what differs:  lit-cifar compare --quick
   variants   list the registered variants
 

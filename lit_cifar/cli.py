@@ -40,6 +40,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         from lit_cifar.commands.compare import compare
 
         compare(arguments)
+    elif command == "lr-find":
+        from lit_cifar.commands.lr_find import lr_find
+
+        lr_find(arguments)
     elif command == "variants":
         from lit_cifar.commands.list_variants import list_variants
 

@@ -56,7 +56,7 @@ def find_learning_rate(
     make: MakeRun,
     *,
     confirm: int = 0,
-    confirm_epochs: int = 5,
+    confirm_epochs: int = 3,
     min_lr: float = 1e-6,
     max_lr: float = 1.0,
     steps: int = 300,

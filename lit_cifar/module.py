@@ -20,6 +20,7 @@ import variants
 from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
+from lit_cifar.flat_parameters import FlatParameters, can_flatten, is_elementwise
 from lit_cifar.scaling import Scale
 from variants import Variant
 
@@ -81,6 +82,7 @@ class LitClassifier(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.network: nn.Sequential | None = None
+        self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
         self.metrics = nn.ModuleDict({stage: LossAndAccuracy() for stage in ("train_", "val_", "test_")})
 
@@ -128,7 +130,7 @@ class LitClassifier(LightningModule):
         self._log_epoch("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.parameters(), self.learning_rate)
+        optimizer = self._optimizer()
         if self.scheduler is None:
             return optimizer
         if self.scheduler != "one_cycle":
@@ -138,6 +140,21 @@ class LitClassifier(LightningModule):
             raise UserError("One-cycle must know where it ends: give --trainer.max_epochs N.")
         one_cycle = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
+
+    def _optimizer(self) -> Optimizer:
+        parameters = list(self.parameters())
+        optimizer = self.optimizer(parameters, self.learning_rate)
+        self._flat = None
+        if is_elementwise(optimizer) and can_flatten(parameters):
+            self._flat = FlatParameters(parameters)
+            optimizer = self.optimizer(self._flat.pieces, self.learning_rate)
+        return optimizer
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        if self._flat is None:
+            optimizer.zero_grad()
+        else:
+            self._flat.zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 import variants
-from lit_cifar.commands.parser import OneLineErrorParser
+from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.study.conduct import conduct
@@ -30,7 +31,7 @@ def compare(arguments: Sequence[str]) -> None:
         data,
         folder,
         workers=given.workers,
-        command=" ".join(["lit-cifar compare", *arguments]),
+        command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
     )
 

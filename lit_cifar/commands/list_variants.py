@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 import variants
-from lit_cifar.commands.parser import OneLineErrorParser
+from lit_cifar.parser import OneLineErrorParser
 
 
 def list_variants(arguments: Sequence[str]) -> None:

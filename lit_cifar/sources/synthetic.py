@@ -96,12 +96,17 @@ _STEPS = np.arange(1, 16, 2, dtype=np.uint16)  # where those pixels are on the w
 
 
 class SyntheticSource(Source):
-    """A built-in stand-in for CIFAR-10 that needs no files: ten classes of drawn shapes, as easy and as hard.
+    """A built-in stand-in for CIFAR-10 that needs no files: ten classes of drawn shapes, hard in the same way.
 
     Shapes vary in place, size, slant and colour. Behind them are uneven backgrounds, around and on them smaller shapes,
     over all of it is noise. As with blue skies and airplanes, a third of the shapes and of the backgrounds have their
     class's favourite colour. Every consecutive ten images hold each class once, in random order, and a smaller set is
     the beginning of a larger one.
+
+    Test accuracy, standardized pixels, NAdam one-cycle, one run each: 33.6 % for the best linear classifier; for the
+    20×100 dense net after 20 epochs in batches of 128, 57.9 % with ELU (5e-4), 58.9 % with SELU (5e-4) and 63.2 % with
+    batch normalization (3e-3), which by then get 79, 80 and 76 % of the training images right.
+    `tests/sources/test_synthetic.py` has a slow test that trains two of them.
 
     Args:
         train_size: Number of training images.

@@ -32,7 +32,7 @@ class Answer:
 
 def answer_questions(study: Study, results: pd.DataFrame, histories: Histories) -> list[Answer]:
     """Answer every question of a study; together they are one family for the correction of p-values."""
-    values = [_values(question, study.seeds, results, histories) for question in study.questions]
+    values = [paired_values(question, study.seeds, results, histories) for question in study.questions]
     comparisons = [
         compare_paired(treatment, baseline, better=MEASURES[question.measure].better, margin=question.margin)
         for question, (treatment, baseline) in zip(study.questions, values, strict=True)
@@ -47,7 +47,9 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
     """A row a run: mean, 95 % interval and number of seeds of every measure."""
     rows = []
     for name, group in results.groupby("run", sort=False):
-        row: dict[str, object] = {"run": name, "variant": group["variant"].iloc[0], "lr": group["lr"].iloc[-1]}
+        rates = pd.to_numeric(group["lr"], errors="coerce").dropna()  # a failed run may not know its own
+        row: dict[str, object] = {"run": name, "variant": group["variant"].iloc[0]}
+        row["lr"] = rates.iloc[-1] if len(rates) else math.nan
         row |= {"seeds": len(group), "failed": int((group["status"] != "ok").sum())}
         for column in MEASURES:
             if column in group and group[column].notna().any():
@@ -57,7 +59,7 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _values(
+def paired_values(
     question: Question, seeds: int, results: pd.DataFrame, histories: Histories
 ) -> tuple[list[float], list[float]]:
     """The treatment's and the baseline's figure for each seed; nan where a run is missing or has failed."""

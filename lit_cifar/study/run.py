@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jsonargparse import ArgumentParser
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, StopOnNonFiniteLoss
@@ -24,8 +24,9 @@ from lit_cifar.files import write_text
 from lit_cifar.learning_rate_search import find_learning_rate
 from lit_cifar.loggers import read_history, run_loggers
 from lit_cifar.module import LitClassifier
+from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.uncertainty import active_dropout, evaluate, mc_predict
+from lit_cifar.uncertainty import evaluate, mc_predict
 from variants import VariantError
 
 Row = dict[str, Any]
@@ -73,9 +74,13 @@ def build_model(arguments: Mapping[str, Any]) -> LitClassifier:
     Raises:
         UserError: naming the argument that is wrong.
     """
-    parser = ArgumentParser(exit_on_error=False)
+    parser = OneLineErrorParser()
     parser.add_class_arguments(LitClassifier, "model")
-    model: LitClassifier = parser.instantiate(parser.parse_object({"model": dict(arguments)})).model
+    parsed = parser.parse_object({"model": dict(arguments)})
+    try:
+        model: LitClassifier = parser.instantiate(parsed).model
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return model
 
 
@@ -108,7 +113,10 @@ def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
 
     confirmed = iter(range(1, 1000))
     search = find_learning_rate(
-        make, confirm=5, on_confirmed=lambda found: report(run.label, next(confirmed), found.val_accuracy)
+        make,
+        confirm=5,
+        confirm_epochs=3,
+        on_confirmed=lambda found: report(run.label, next(confirmed), found.val_accuracy),
     )
     write_text(folder / "lr_find.json", search.to_json())
     return {"lr": search.learning_rate}
@@ -169,7 +177,7 @@ def _test(
     started = time.perf_counter()
     row |= _measured("test", _probabilities(network, images), labels)
     row["test_seconds"] = round(time.perf_counter() - started, 4)
-    if run.protocol.mc_samples and active_dropout(network):
+    if run.protocol.mc_samples and _drops(network):
         started = time.perf_counter()
         predicted = mc_predict(network, images, samples=run.protocol.mc_samples, seed=run.seed)
         row |= _measured("mc_test", predicted.probabilities, labels)
@@ -194,6 +202,10 @@ def _with_weights(model: LitClassifier, path: str) -> nn.Module:
 def _probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Class probabilities [N, classes] of uint8 images [N, 3, 32, 32]."""
     return torch.cat([network(batch).softmax(1) for batch in images.split(batch_size)])
+
+
+def _drops(network: nn.Module) -> bool:
+    return any(getattr(layer, "p", 0) for layer in network.modules() if isinstance(layer, _DropoutNd))
 
 
 def _keep_best(filename: str, monitor: str, mode: str) -> ModelCheckpoint:

@@ -23,4 +23,9 @@ def readable(message: str) -> str:
     unknown = re.search(r'"(?:\w+\.)*variant".*import path.*Given value: (\w+)\s*$', message, re.DOTALL)
     if unknown:
         return variants.unknown_name_message(unknown.group(1))
+    # The innermost problem is the user's; what is around it are the types that were tried.
+    problems = re.findall(r'Parser key "([\w.]+)":\s+(Expected an? .+?\. Got value: .*)', message)
+    if problems:
+        key, problem = problems[-1]
+        return f"{key}: {problem}"
     return re.sub(r"\s+", " ", message)

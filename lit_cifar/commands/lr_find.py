@@ -1,0 +1,132 @@
+"""`lit-cifar lr-find`: search a learning rate, with the options of `fit`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from lit_cifar.commands.lightning import LOGS, LitCifarCLI
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.errors import UserError
+from lit_cifar.figures import learning_rate_curves
+from lit_cifar.files import replaced_when_complete, write_text
+from lit_cifar.learning_rate_search import LearningRateSearch, find_learning_rate
+from lit_cifar.module import LitClassifier
+
+PASSED_ON = ("accelerator", "devices", "precision", "deterministic", "gradient_clip_val", "gradient_clip_algorithm")
+"""Options of the Trainer that a range test and confirm runs have a use for."""
+
+
+def lr_find(arguments: Sequence[str]) -> None:
+    """Search a learning rate and print the line to paste into `fit`."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    _LRFindCLI(["fit", *arguments], typed=list(arguments))
+
+
+class _LRFindCLI(LitCifarCLI):
+    """`fit`'s command line, with a search where the training would be."""
+
+    def __init__(self, args: list[str], *, typed: list[str]) -> None:
+        self.typed = typed
+        super().__init__(args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        add = parser.add_argument
+        add("--confirm", type=int, default=0, help="Train so many learning rates around the suggestion and rank them.")
+        add("--confirm_epochs", type=int, default=3, help="Epochs of each confirm run.")
+        add("--min_lr", type=float, default=1e-6, help="Where the range test starts.")
+        add("--max_lr", type=float, default=1.0, help="Where the range test ends.")
+        add("--steps", type=int, default=300, help="Batches of the range test.")
+        add("--output", type=str, help="Folder of lr_find.json and lr_find.png. Default: logs/lr-find/<variant>.")
+
+    def before_instantiate_classes(self) -> None:
+        given = self.config.fit
+        if not 0 < given.min_lr < given.max_lr:
+            raise UserError(f"--min_lr {given.min_lr} must be above 0 and below --max_lr {given.max_lr}.")
+        if given.confirm < 0 or given.confirm_epochs < 1:
+            raise UserError("--confirm must be at least 0 and --confirm_epochs at least 1.")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        kwargs |= {"logger": False}
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule, **_: Any) -> None:
+        """Called in place of the Trainer's `fit`."""
+        given = self.config.fit
+        console = Console()
+        trainer_options = {name: given.trainer[name] for name in PASSED_ON if given.trainer[name] is not None}
+        search = find_learning_rate(
+            self._make,
+            confirm=given.confirm,
+            confirm_epochs=given.confirm_epochs,
+            min_lr=given.min_lr,
+            max_lr=given.max_lr,
+            steps=given.steps,
+            on_confirmed=lambda run: console.print(
+                f"learning rate {run.learning_rate:.2g}: validation loss {run.val_loss:.4f}", highlight=False
+            ),
+            **trainer_options,
+        )
+        name = type(self.model.variant).__name__
+        folder = Path(given.output or LOGS / "lr-find" / name)
+        _write(search, folder, name, self.datamodule.source.name)
+        _print(search, folder, self.typed, console)
+
+    def _make(self, learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
+        """A fresh model and data, equally seeded each time."""
+        self._set_seed()
+        made = self.parser.instantiate(self.config).fit
+        model: LitClassifier = made.model
+        model.learning_rate = learning_rate or model.learning_rate
+        return model, made.data
+
+
+def _write(search: LearningRateSearch, folder: Path, name: str, data_source: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "lr_find.json", search.to_json())
+    with replaced_when_complete(folder / "lr_find.png") as unfinished:
+        learning_rate_curves({name: search.curve.to_dict()}, data_source).savefig(unfinished)
+
+
+def _print(search: LearningRateSearch, folder: Path, typed: Sequence[str], console: Console) -> None:
+    curve = search.curve
+    readings = Table("rule", "learning rate", title="Range test")
+    for rule, value in {
+        "valley": curve.valley,
+        "steepest": curve.steepest,
+        "minimum / 10": curve.minimum_tenth,
+        "diverges at": curve.diverges_at,
+    }.items():
+        readings.add_row(rule, "–" if value is None else f"{value:.2g}")
+    console.print(readings)
+    if search.confirm_runs:
+        confirmed = Table("learning rate", "validation loss", "validation accuracy", title="Confirm runs, best first")
+        for run in search.confirm_runs:
+            confirmed.add_row(f"{run.learning_rate:.2g}", f"{run.val_loss:.4f}", f"{run.val_accuracy:.1%}")
+        console.print(confirmed)
+    console.print(f"Curve: {folder / 'lr_find.png'}", highlight=False)
+    options = " ".join(_for_fit(typed))
+    console.print(
+        f"lit-cifar fit {options} --model.learning_rate {search.learning_rate:.2g}", highlight=False, soft_wrap=True
+    )
+
+
+def _for_fit(typed: Sequence[str]) -> list[str]:
+    """The options that `fit` knows too."""
+    own = ("--confirm", "--confirm_epochs", "--min_lr", "--max_lr", "--steps", "--output")
+    kept: list[str] = []
+    rest = iter(typed)
+    for option in rest:
+        if option in own:
+            next(rest, None)
+        elif option.partition("=")[0] not in own:
+            kept.append(option)
+    return kept

@@ -1,0 +1,141 @@
+"""How good class probabilities are: scores, calibration, and what rejecting uncertain images would save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from lit_cifar.errors import UserError
+
+
+def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """The scores of probabilities [N, C] for labels [N]: accuracy, nll, brier, ece and aurc."""
+    return {
+        "accuracy": accuracy(probabilities, labels),
+        "nll": nll(probabilities, labels),
+        "brier": brier(probabilities, labels),
+        "ece": expected_calibration_error(probabilities, labels),
+        "aurc": aurc(probabilities, labels),
+    }
+
+
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Share of the images whose most probable class is the right one."""
+    return _correct(probabilities, labels).double().mean().item()
+
+
+def nll(probabilities: Tensor, labels: Tensor) -> float:
+    """Negative log-likelihood in nats an image; a probability of 0 counts as the smallest normal number."""
+    _check(probabilities, labels)
+    floor = torch.finfo(probabilities.dtype).tiny
+    return F.nll_loss(probabilities.clamp_min(floor).double().log(), labels).item()
+
+
+def brier(probabilities: Tensor, labels: Tensor) -> float:
+    """Squared distance between probabilities and truth, summed over classes: from 0 to 2 (Brier 1950)."""
+    _check(probabilities, labels)
+    truth = F.one_hot(labels, probabilities.shape[1])
+    return (probabilities.double() - truth).square().sum(1).mean().item()
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Images binned by confidence, for a reliability diagram; all [B].
+
+    Args:
+        upper: Each bin's upper edge; an image on an edge belongs to the bin below it.
+        count: Number of images.
+        confidence: Their mean confidence, nan in an empty bin.
+        accuracy: Their accuracy, nan in an empty bin.
+    """
+
+    upper: Tensor
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+
+def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Reliability:
+    """Bin images by confidence, in bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
+    if bins < 1:
+        raise UserError(f"bins={bins} is too few: use at least 1.")
+    correct = _correct(probabilities, labels).double()
+    confidence = probabilities.amax(1).double()
+    upper = (torch.arange(1, bins + 1, dtype=torch.float64, device=correct.device) / bins).to(probabilities.dtype)
+    index = torch.bucketize(probabilities.amax(1), upper[:-1])
+    count = torch.bincount(index, minlength=bins)
+    return Reliability(
+        upper,
+        count,
+        torch.bincount(index, confidence, minlength=bins) / count,
+        torch.bincount(index, correct, minlength=bins) / count,
+    )
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy, over bins of equal width weighted by their images.
+
+    Guo et al. 2017, arXiv:1706.04599. Unlike in torchmetrics (#3510), a confidence of 1 belongs to the last bin.
+    """
+    binned = reliability(probabilities, labels, bins=bins)
+    gap = (binned.confidence - binned.accuracy).abs() * binned.count
+    return gap[binned.count > 0].sum().item() / len(labels)
+
+
+def risk_coverage(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Coverage [N] and risk [N]: the error rate among the k most certain images, for k from 1 to N.
+
+    Images that tie count with their mean error, so the order of the images doesn't matter. Risk times coverage is the
+    error-retention curve. Geifman and El-Yaniv 2017, arXiv:1705.08500.
+
+    Args:
+        probabilities: Class probabilities [N, C].
+        labels: The right classes [N].
+        uncertainty: What ranks the images [N], the most uncertain highest; by default, low confidence.
+    """
+    error = 1 - _correct(probabilities, labels).double()
+    ranking = -probabilities.amax(1) if uncertainty is None else uncertainty
+    if ranking.shape != labels.shape:
+        raise UserError(f"uncertainty has shape {list(ranking.shape)}: it must have one number for each label.")
+    _, group, size = torch.unique(ranking, return_inverse=True, return_counts=True)
+    mean_error = torch.bincount(group, error) / size
+    images = torch.arange(1, len(error) + 1, dtype=torch.float64, device=error.device)
+    return images / len(error), mean_error.repeat_interleave(size).cumsum(0) / images
+
+
+def aurc(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor | None = None) -> float:
+    """Area under the risk-coverage curve: the mean of its risks; 0 is perfect (see `risk_coverage`)."""
+    return risk_coverage(probabilities, labels, uncertainty=uncertainty)[1].mean().item()
+
+
+def detection_auroc(familiar: Tensor, foreign: Tensor) -> float:
+    """How well an uncertainty tells foreign images from familiar ones: the chance that it is higher for a foreign one.
+
+    Args:
+        familiar: Uncertainty of images like those of the training [N].
+        foreign: Uncertainty of images unlike them [M].
+    """
+    # not torchmetrics' auroc: it squeezes scores above 1 through a sigmoid, where large ones become equal
+    pairs = len(familiar) * len(foreign)
+    return float(mannwhitneyu(foreign.cpu(), familiar.cpu()).statistic) / pairs
+
+
+def _correct(probabilities: Tensor, labels: Tensor) -> Tensor:
+    _check(probabilities, labels)
+    return probabilities.argmax(1) == labels
+
+
+def _check(probabilities: Tensor, labels: Tensor) -> None:
+    if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise UserError(
+            f"Probabilities of shape {list(probabilities.shape)} and labels of shape {list(labels.shape)} don't belong "
+            "together: give [N, C] and [N], of at least one image."
+        )
+    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise UserError(f"Labels must be whole numbers from 0 to {probabilities.shape[1] - 1}.")
+    if probabilities.amin() < 0 or not torch.allclose(probabilities.sum(1), probabilities.new_ones(()), atol=0.01):
+        raise UserError("Each row must hold probabilities that add up to 1: turn logits into them with softmax(1).")

@@ -1,0 +1,197 @@
+"""Monte Carlo dropout: class probabilities and their uncertainty, averaged over networks with dropped units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lit_cifar.errors import UserError
+from lit_cifar.uncertainty.calibration import accuracy, nll
+from lit_cifar.uncertainty.dropout import Masks
+from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, sampled_logits
+
+
+@dataclass(frozen=True, eq=False)
+class MCPrediction:
+    """What Monte Carlo samples say about N images and C classes; entropies are in nats.
+
+    Args:
+        probabilities: Class probabilities [N, C], the samples' mean.
+        prediction: The most probable class [N].
+        confidence: Its probability [N].
+        predictive_entropy: Entropy of the mean probabilities [N]: the whole uncertainty.
+        expected_entropy: Mean entropy of the samples' probabilities [N]: the data's share of it.
+        mutual_information: Their difference [N]: the model's share of it, also known as BALD
+            (Houlsby et al. 2011, arXiv:1112.5745).
+        variation_ratio: Share of the samples [N] whose most probable class isn't the one most of them have; a sample
+            with several most probable classes is divided among them.
+        standard_deviation: Of the samples' probabilities [N, C] around their mean (divided by S, not S - 1).
+        samples: Every sample's probabilities [S, N, C], if they were asked for.
+    """
+
+    probabilities: Tensor
+    prediction: Tensor
+    confidence: Tensor
+    predictive_entropy: Tensor
+    expected_entropy: Tensor
+    mutual_information: Tensor
+    variation_ratio: Tensor
+    standard_deviation: Tensor
+    samples: Tensor | None = None
+
+
+def mc_predict(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    samples: int = 100,
+    masks: Masks | Literal["independent", "shared"] = "independent",
+    seed: int | torch.Generator = 0,
+    memory_budget: int = MEMORY_BUDGET,
+    keep_samples: bool = False,
+) -> MCPrediction:
+    """Predict with dropout left on, many times, and average (Gal and Ghahramani 2016, arXiv:1506.02142).
+
+    Everything but the dropout layers stays in evaluation mode. What comes before the first of them is computed once,
+    if the network is an `nn.Sequential`, nested or not; other networks run whole for every sample. The results are
+    the same whatever the memory budget, but for rounding.
+
+    Args:
+        network: Any network with dropout layers; it takes images [N, ...] and returns logits [N, C], and images in a
+            batch must not influence each other. It runs on the device of its parameters.
+        images: The images [N, ...] as the network takes them, on any device; the results come back to it.
+        samples: Number of Monte Carlo samples.
+        masks: `independent`: every image of every sample has masks of its own, as in training. `shared`: all images
+            of a sample have the same masks, so a sample is one network's prediction; images' errors are then
+            correlated, but each image's distribution is the same, and hardly any random numbers are needed.
+            Or masks of your own.
+        seed: Decides the masks; torch's global random state is neither used nor changed. A generator gives one number.
+        memory_budget: Bytes that activations and masks may take at a time, beside the results. An estimate:
+            tensors inside a module that never leave it are allowed for, but not seen.
+        keep_samples: Whether to return every sample's probabilities, 4 S N C bytes.
+
+    Raises:
+        UserError: if the network has no active dropout layer or a custom one, doesn't return logits [N, C], or an
+            argument is out of range.
+    """
+    blocks = []
+    with sampled_logits(
+        network, images, samples=samples, masks=masks, seed=seed, memory_budget=memory_budget
+    ) as pieces:
+        for _, block in groupby(pieces, key=attrgetter("images")):
+            moments = _Moments(keep_samples=keep_samples)
+            for piece in block:
+                moments.add(piece.logits)
+            blocks.append({name: value.to(images.device) for name, value in moments.summary().items()})
+    # the images are the last dimension but one of [S, N, C] and the first of all others
+    return MCPrediction(
+        **{name: torch.cat([block[name] for block in blocks], int(name == "samples")) for name in blocks[0]}
+    )
+
+
+class _Moments:
+    """Sums over the samples, added up piece by piece."""
+
+    def __init__(self, *, keep_samples: bool) -> None:
+        self._kept: list[Tensor] | None = [] if keep_samples else None
+        self._count = 0
+
+    def add(self, logits: Tensor) -> None:
+        """Add samples of logits [S, N, C]."""
+        log_p = _log_probabilities(logits)
+        p = log_p.exp()
+        if not self._count:
+            self._first = p[:, 0].clone()
+            self._sum, self._squares, self._votes = (torch.zeros_like(self._first) for _ in range(3))
+            self._entropy = torch.zeros_like(self._first[0])
+        if self._kept is not None:
+            self._kept.append(p.permute(1, 2, 0))
+        self._count += p.shape[1]
+        votes = torch.eq(log_p, log_p.amax(0), out=torch.empty_like(p))
+        self._votes += votes.div_(votes.sum(0)).sum(1)
+        self._entropy -= log_p.mul_(p).sum((0, 1))
+        # around the first sample, so that a small variance isn't the difference of two large numbers
+        p = p - self._first[:, None]
+        self._sum += p.sum(1)
+        self._squares += p.square_().sum(1)
+
+    def summary(self) -> dict[str, Tensor]:
+        """The fields of an `MCPrediction`."""
+        offset = self._sum / self._count
+        mean = self._first + offset
+        predictive_entropy = torch.special.entr(mean).sum(0)
+        expected_entropy = self._entropy / self._count
+        confidence, prediction = mean.max(0)
+        fields = {
+            "probabilities": mean.T,
+            "prediction": prediction,
+            "confidence": confidence,
+            "predictive_entropy": predictive_entropy,
+            "expected_entropy": expected_entropy,
+            "mutual_information": (predictive_entropy - expected_entropy).clamp_min(0),
+            "variation_ratio": 1 - self._votes.amax(0) / self._count,
+            "standard_deviation": (self._squares / self._count - offset.square()).clamp_min(0).sqrt().T,
+        }
+        return fields | ({"samples": torch.cat(self._kept)} if self._kept is not None else {})
+
+
+@dataclass(frozen=True)
+class SampleCurve:
+    """Accuracy and negative log-likelihood of the mean of the first `samples` Monte Carlo samples, for each number."""
+
+    samples: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    nll: tuple[float, ...]
+
+
+def sample_curve(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    points: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
+    masks: Masks | Literal["independent", "shared"] = "independent",
+    seed: int | torch.Generator = 0,
+    memory_budget: int = MEMORY_BUDGET,
+) -> SampleCurve:
+    """What more samples buy, from one pass through the most of them; arguments and errors as in `mc_predict`.
+
+    Args:
+        network: See `mc_predict`.
+        images: Images [N, ...].
+        labels: The right classes [N].
+        points: Numbers of samples at which to score.
+        masks: See `mc_predict`.
+        seed: See `mc_predict`.
+        memory_budget: See `mc_predict`.
+    """
+    if not points or min(points) < 1:
+        raise UserError(f"points={list(points)} must be numbers of samples, each at least 1.")
+    scores = {point: torch.zeros(2, dtype=torch.float64) for point in sorted(set(points))}
+    with sampled_logits(
+        network, images, samples=max(points), masks=masks, seed=seed, memory_budget=memory_budget
+    ) as pieces:
+        for some_images, block in groupby(pieces, key=attrgetter("images")):
+            some_labels = labels[some_images.start : some_images.stop]
+            total: Tensor | float = 0.0
+            for piece in block:
+                sums = _log_probabilities(piece.logits).exp().cumsum(1).add_(total)
+                total = sums[:, -1:]
+                for point in scores.keys() & {sample + 1 for sample in piece.samples}:
+                    mean = (sums[:, piece.samples.index(point - 1)] / point).T.to(labels.device)
+                    score = accuracy(mean, some_labels), nll(mean, some_labels)
+                    scores[point] += torch.tensor(score, dtype=torch.float64) * len(some_labels) / len(labels)
+    accuracies, nlls = torch.stack(list(scores.values())).T.tolist()
+    return SampleCurve(tuple(scores), tuple(accuracies), tuple(nlls))
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """From logits [S, N, C] to [C, S, N]: torch's softmax over a short last dimension is ten times slower."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.permute(2, 0, 1).contiguous().log_softmax(0, dtype=dtype)

@@ -1,0 +1,157 @@
+"""A made-up study: five runs of four networks, eight seeds, and two trainings that failed."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lit_cifar.learning_rate import read_curve
+from lit_cifar.learning_rate_search import STEP, ConfirmRun, LearningRateSearch
+from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.plan import Protocol, Question, Study
+from lit_cifar.study.result import StudyResult
+
+SEEDS = 8
+RUNS = {  # name: variant, learning rate, final accuracy, epochs' time constant, seconds an epoch, has dropout
+    "ELU": ("ELU", 3e-4, 0.48, 9.0, 2.1, False),
+    "BatchNorm": ("BatchNorm", 2e-3, 0.53, 4.0, 3.9, False),
+    "SELU": ("SELU", 4e-4, 0.495, 6.0, 2.2, False),
+    "AlphaDropout": ("AlphaDropout", 4e-4, 0.49, 8.0, 2.6, True),
+    "AlphaDropout, one-cycle": ("AlphaDropout", 6e-3, 0.51, 5.0, 2.6, True),
+}
+FAILED = {
+    ("SELU", 3): "RuntimeError: the loss is nan in epoch 2",
+    ("SELU", 5): "RuntimeError: the loss is inf in epoch 4",
+}
+CIFAR10 = "CIFAR-10 (official files)"
+
+
+def make_history(final: float, speed: float, seconds: float, epochs: int, rng: np.random.Generator) -> pd.DataFrame:
+    epoch = np.arange(epochs)
+    accuracy = final - (final - 0.2) * np.exp(-(epoch + 1) / speed) + rng.normal(0, 0.006, epochs)
+    loss = 2.9 - 2.85 * accuracy + 0.0004 * np.maximum(epoch - 2 * speed, 0) ** 2 + rng.normal(0, 0.012, epochs)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "train/loss": 2.2 * np.exp(-epoch / 25),
+            "train/accuracy": np.minimum(accuracy + 0.004 * epoch, 1),
+            "train/seconds": seconds * rng.uniform(0.95, 1.1, epochs),
+            "val/loss": loss,
+            "val/accuracy": accuracy,
+        }
+    )
+
+
+def make_row(name: str, seed: int, history: pd.DataFrame, rng: np.random.Generator) -> dict[str, object]:
+    variant, lr, _, _, _, dropout = RUNS[name]
+    row: dict[str, object] = {"run": name, "variant": variant, "seed": seed, "lr": lr, "batch_size": 128}
+    if (name, seed) in FAILED:
+        return {**row, "status": "failed", "reason": FAILED[name, seed]}
+    best = history.loc[history["val/loss"].idxmin()]
+    accuracy, nll, ece = (
+        best["val/accuracy"] - 0.004 + rng.normal(0, 0.003),
+        best["val/loss"] + 0.02,
+        rng.normal(0.05, 0.006),
+    )
+    row |= {"epochs": len(history), "best_epoch": int(best["epoch"]) + 1, "val_loss": best["val/loss"]}
+    row |= {"val_acc": best["val/accuracy"], "seconds_per_epoch": history["train/seconds"].median()}
+    row |= {"train_seconds": history["train/seconds"].sum() * 1.15, "test_seconds": 0.21, "parameters": 528_110}
+    row |= {"test_acc": accuracy, "test_nll": nll, "test_ece": ece, "test_brier": 0.66}
+    row["selected_by_acc_test_acc"] = history["val/accuracy"].max() - 0.006
+    if dropout:
+        row |= {"mc_test_acc": accuracy + abs(rng.normal(0.003, 0.001)), "mc_test_nll": nll - 0.03}
+        row |= {"mc_test_ece": ece - 0.025, "mc_test_brier": 0.65, "mc_test_seconds": 9.4}
+    return {**row, "status": "ok", "reason": "", "data_source": CIFAR10}
+
+
+def make_search(lowest_at: float, rng: np.random.Generator) -> dict[str, object]:
+    rates = np.logspace(-6, 1, 100)
+    from_lowest = np.log10(rates / lowest_at)
+    falling, exploding = 0.8 / (1 + np.exp(3 * (from_lowest + 1))), 0.4 * np.exp(2.5 * np.maximum(from_lowest - 0.5, 0))
+    curve = read_curve(rates, 1.4 + falling + exploding + rng.normal(0, 0.05, len(rates)))
+    runs = [
+        ConfirmRun(curve.suggestion * STEP**position, 1.55 + 0.1 * abs(position - 1), 0.44)
+        for position in (1, 2, 0, -1)
+    ]
+    return json.loads(LearningRateSearch(curve, (*runs, ConfirmRun(10.0, math.inf, 0.1))).to_json())
+
+
+def make_study(seeds: int = SEEDS) -> Study:
+    runs = {name: {"model": {"variant": values[0]}} for name, values in RUNS.items()}
+    runs["AlphaDropout, one-cycle"] = {
+        "model": {"variant": "AlphaDropout", "scheduler": "one_cycle"},
+        "max_epochs": 20,
+        "patience": 20,
+    }
+    questions = [
+        Question(
+            ask="Does batch normalization produce a better model than ELU alone?", treatment="BatchNorm", baseline="ELU"
+        ),
+        Question(
+            ask="Does batch normalization converge in fewer epochs (to ELU's best validation loss)?",
+            treatment="BatchNorm",
+            baseline="ELU",
+            measure="epochs_to_reach",
+        ),
+        Question(ask="Does SELU produce a better model than ELU?", treatment="SELU", baseline="ELU"),
+        Question(
+            ask="Does alpha dropout produce a better model than BatchNorm?",
+            treatment="AlphaDropout",
+            baseline="BatchNorm",
+        ),
+        Question(
+            ask="Does MC dropout do better than the same network without it?",
+            treatment="AlphaDropout",
+            baseline="AlphaDropout",
+            measure="mc_test_acc",
+            baseline_measure="test_acc",
+        ),
+    ]
+    return Study(
+        name="exercise8",
+        title="What batch normalization, SELU, alpha dropout and one-cycle buy a 20×100 dense net",
+        description="A deep dense network with ELU, then batch normalization, SELU, alpha dropout and one-cycle.\n",
+        runs=runs,
+        seeds=seeds,
+        protocol=Protocol(learning_rate="search", max_epochs=60, patience=10),
+        questions=questions,
+        quick={"seeds": 2, "max_epochs": 8},
+    )  # fmt: skip
+
+
+def make_result(study: Study, data_source: str = CIFAR10) -> StudyResult:
+    rng = np.random.default_rng(1)
+    histories, rows = {}, []
+    for name, (_, _, final, speed, seconds, _) in RUNS.items():
+        for seed in range(study.seeds):
+            epochs = min(study.run_protocol(name).max_epochs, int(rng.integers(3 * speed, 3 * speed + 12)))
+            drawn = make_history(final + rng.normal(0, 0.005), speed, seconds, epochs, rng)
+            histories[name, seed] = drawn.head(2) if (name, seed) in FAILED else drawn
+            rows.append(make_row(name, seed, drawn, rng))
+    results = pd.DataFrame(rows)
+    return StudyResult(
+        study=study,
+        results=results,
+        summary=summarize(results),
+        answers=answer_questions(study, results, histories),
+        histories=histories,
+        data_source=data_source,
+        command="lit-cifar compare --study exercise8 --workers 2",
+        searches={name: make_search(10 * values[1], rng) for name, values in RUNS.items()},
+    )
+
+
+@pytest.fixture(scope="session")
+def study_result() -> StudyResult:
+    """A full study on the official images."""
+    return make_result(make_study())
+
+
+@pytest.fixture(scope="session")
+def quick_result() -> StudyResult:
+    """The same study, quick, on synthetic images."""
+    return make_result(make_study().quickly(), "synthetic shapes (CIFAR-10 could not be had)")

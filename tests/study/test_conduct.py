@@ -1,0 +1,141 @@
+"""Studies from plan to results: run, killed, continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+COLUMNS = (
+    "variant seed lr batch_size epochs best_epoch seconds_per_epoch train_seconds val_loss val_acc test_acc test_nll "
+    "parameters data_source status"
+).split()
+STUDY = """\
+title: Tiny
+seeds: 2
+protocol: {max_epochs: 2, batch_size: 16, val_size: 30, mc_samples: 5}
+runs:
+  ELU:
+    model: {variant: {class_path: ELU, init_args: {depth: 2, width: 8}}}
+  AlphaDropout:
+    model: {variant: {class_path: AlphaDropout, init_args: {depth: 2, width: 8}}}
+  exploding:
+    model: {variant: {class_path: ELU, init_args: {depth: 2, width: 8}}, optimizer: SGD}
+    learning_rate: 1.0e+30
+questions:
+  - {ask: "Is dropout better?", treatment: AlphaDropout, baseline: ELU}
+  - {ask: "Sooner?", treatment: AlphaDropout, baseline: ELU, measure: epochs_to_reach}
+  - {ask: "MC?", treatment: AlphaDropout, baseline: AlphaDropout, measure: mc_test_acc, baseline_measure: test_acc}
+  - {ask: "Does exploding help?", treatment: exploding, baseline: ELU}
+"""
+TIMES = ["seconds", "seconds_per_epoch", "train_seconds", "test_seconds", "mc_test_seconds"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def arguments(workspace: Path, pictures: Path) -> list[object]:
+    """The options of `compare` for the tiny study."""
+    (workspace / "tiny.yaml").write_text(STUDY)
+    return ["--study", "tiny.yaml", "--data.source", "folder", "--data.data_dir", pictures]
+
+
+def results(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "results.csv")
+    return table.drop(columns=[column for column in TIMES if column in table])
+
+
+def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+    code, out, err = lit_cifar("compare", *arguments, "--workers", 0)
+    assert code == 0, err
+    folder = workspace / "logs/compare/tiny"
+    table = pd.read_csv(folder / "results.csv")
+    assert set(COLUMNS) <= set(table.columns)
+    assert len(table) == 6
+    assert table["status"].tolist() == ["ok", "ok", "failed"] * 2
+    assert table["reason"][2].startswith("NonFiniteLossError")
+    ok = table[table["status"] == "ok"]
+    assert ok["test_acc"].between(0, 1).all()
+    assert (ok["parameters"] == 3072 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3).all()
+    assert ok["mc_test_acc"].notna().tolist() == [False, True] * 2
+    assert "pictures" in table["data_source"][0]
+    assert {"report.html", "report.md", "summary.csv"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "figures/learning_curves.png").stat().st_size > 10_000
+    assert "ELU, seed 0: test accuracy" in out
+    assert str(Path("logs/compare/tiny/report.html")) in out
+    html = (folder / "report.html").read_text()
+    assert re.search("can.{1,8}t tell with 2 seeds", html)
+
+
+def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+    lit_cifar("compare", *arguments, "--workers", 0)
+    folder = workspace / "logs/compare/tiny"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    first = results(folder)
+    (folder / "runs/ELU/seed_1/result.json").unlink()
+    code, out, err = lit_cifar("compare", *arguments, "--workers", 0)
+    assert code == 0, err
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert [str(path.relative_to(folder)) for path in before if before[path] != after[path]] == [
+        "runs/ELU/seed_1/result.json"
+    ]
+    pd.testing.assert_frame_equal(results(folder), first)
+
+
+def test_a_changed_plan_is_run_anew(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+    lit_cifar("compare", *arguments, "--workers", 0)
+    folder = workspace / "logs/compare/tiny"
+    code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--max_epochs", 1)
+    assert code == 0, err
+    assert results(folder).dropna(subset="epochs")["epochs"].max() == 1
+
+
+@pytest.mark.slow
+def test_a_study_killed_twice_equals_an_uninterrupted_one(
+    lit_cifar: Run, arguments: list[object], workspace: Path
+) -> None:
+    options = [str(argument) for argument in (*arguments, "--workers", 2, "--seeds", 4)]
+    command = [sys.executable, "-m", "lit_cifar", "compare", *options]
+    interrupted = workspace / "interrupted"
+    for wanted in (2, 5):
+        process = subprocess.Popen([*command, "--output", interrupted], start_new_session=True)  # noqa: S603
+        deadline = time.monotonic() + 120
+        while len(list(interrupted.rglob("result.json"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(list(interrupted.rglob("result.json"))) >= wanted
+    finished = {path: json.loads(path.read_text())["row"]["seconds"] for path in interrupted.rglob("result.json")}
+    assert 5 <= len(finished) < 12
+    subprocess.run([*command, "--output", interrupted], check=True, timeout=300)  # noqa: S603
+    subprocess.run([*command, "--output", workspace / "whole"], check=True, timeout=300)  # noqa: S603
+    for path, seconds in finished.items():
+        assert json.loads(path.read_text())["row"]["seconds"] == seconds, f"{path} was repeated"
+    pd.testing.assert_frame_equal(results(interrupted), results(workspace / "whole"))
+    assert len(results(interrupted)) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--seeds", "0"], "--seeds 0 is too small"),
+        (["--variants", "ELU,SLU"], "Did you mean 'SELU'?"),
+        (["--variants", "ELU,ELU"], "different names"),
+        (["--study", "nothing"], "There is no study 'nothing'"),
+        (["--lr", "fast"], "lr"),
+    ],
+)
+def test_mistakes_are_one_line(changes: list[str], message: str, lit_cifar: Run, workspace: Path) -> None:
+    code, _, err = lit_cifar("compare", *changes)
+    assert code != 0
+    assert message in err
+    assert "Traceback" not in err
+    assert not list(workspace.iterdir())

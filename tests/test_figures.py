@@ -1,0 +1,250 @@
+"""What the pictures show: read back from the figures' axes."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from lit_cifar import figures
+from lit_cifar.figures import PairedDifference
+from lit_cifar.uncertainty import SampleCurve, aurc, expected_calibration_error, reliability, risk_coverage
+
+SOURCE = "CIFAR-10 (official files)"
+
+
+def history(val_loss: list[float], seconds: float = 2.0) -> pd.DataFrame:
+    epochs = len(val_loss)
+    return pd.DataFrame(
+        {
+            "epoch": range(epochs),
+            "train/seconds": [seconds] * epochs,
+            "val/loss": val_loss,
+            "val/accuracy": [0.1 * (epoch + 1) for epoch in range(epochs)],
+        }
+    )
+
+
+HISTORIES = {
+    ("ELU", 0): history([2.0, 1.8, 1.6]),
+    ("ELU", 1): history([2.2, 2.0, 1.8, 1.7, 1.9]),
+    ("SELU", 0): history([1.9, 1.7], seconds=3.0),
+    ("SELU", 1): pd.DataFrame(),
+}
+SEARCH = {
+    "learning_rates": [1e-4, 1e-3, 1e-2, 1e-1],
+    "losses": [2.3, 2.0, 1.9, 50.0],
+    "smoothed": [2.3, 2.1, 1.9, 30.0],
+    "suggestion": 2e-3,
+    "confirm_runs": [
+        {"learning_rate": 6e-3, "val_loss": 1.6},
+        {"learning_rate": 2e-3, "val_loss": 1.7},
+        {"learning_rate": 2e-2, "val_loss": None},
+    ],
+    "learning_rate": 6e-3,
+}
+RANGE_TEST = {key: SEARCH[key] for key in ("learning_rates", "losses", "smoothed")} | {"suggestion": None}
+DIFFERENCES = [
+    PairedDifference("A against B", "accuracy", "higher", 2.0, 1.0, 3.0, [1.0, 3.0, float("nan")], "yes"),
+    PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "no"),
+    PairedDifference("D against B", "accuracy", "higher", -5.0, float("nan"), float("nan"), [-5.0], "can't tell"),
+]
+RESULTS = pd.DataFrame(
+    {
+        "run": ["ELU", "Dropout", "Dropout"],
+        "test_acc": [0.5, 0.4, 0.5],
+        "mc_test_acc": [np.nan, 0.42, 0.52],
+        "test_ece": [0.1, 0.1, 0.08],
+        "mc_test_ece": [np.nan, 0.02, 0.04],
+    }
+)
+LOGITS = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(500) % 10
+PROBABILITIES = LOGITS.softmax(1)
+SAMPLES = SampleCurve((1, 10, 100), (0.4, 0.45, 0.46), (1.7, 1.6, 1.55))
+FIGURES = {
+    "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
+    "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
+    "paired_differences": lambda source: figures.paired_differences(DIFFERENCES, source),
+    "accuracy_and_calibration_mc": lambda source: figures.accuracy_and_calibration_mc(RESULTS, source),
+    "reliability_diagram": lambda source: figures.reliability_diagram(
+        {"net": reliability(PROBABILITIES, LABELS)}, source
+    ),
+    "risk_coverage": lambda source: figures.risk_coverage({"net": risk_coverage(PROBABILITIES, LABELS)}, source),
+    "accuracy_by_samples": lambda source: figures.accuracy_by_samples({"net": SAMPLES}, source),
+    "layer_statistics": lambda source: figures.layer_statistics([[0.0, 1.0], [2.0, 3.0]], ["1", "2"], "mean", source),
+    "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
+}
+
+
+def drawn(figure: Figure) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, dpi=30)
+    return png.getvalue()
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def line_data(ax, number: int) -> tuple[list[float], list[float]]:
+    x, y = ax.get_lines()[number].get_data()
+    return [float(value) for value in x], [float(value) for value in y]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_title_names_the_data_source(name):
+    figure = FIGURES[name]("my $5 pictures")
+    assert figure.get_suptitle().endswith("\nmy $5 pictures")
+    assert drawn(figure).startswith(b"\x89PNG")
+
+
+def test_a_long_data_source_is_wrapped():
+    lines = FIGURES["confusion_matrix"]("pictures in /a/very/long/path" * 5).get_suptitle().splitlines()
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 58
+
+
+def test_figures_are_drawn_in_threads_and_leave_pyplot_alone():
+    with ThreadPoolExecutor(4) as pool:
+        pngs = list(pool.map(lambda make: drawn(make(SOURCE)), list(FIGURES.values())[2:6]))
+    assert len(set(pngs)) == 4
+    assert plt.get_fignums() == []
+
+
+def test_a_mean_goes_as_far_as_all_seeds_and_the_others_go_on_alone():
+    loss_by_epoch = figures.learning_curves(HISTORIES, SOURCE).axes[0]
+    epochs, losses = line_data(loss_by_epoch, 0)
+    assert epochs == [1, 2, 3]
+    assert losses == pytest.approx([2.1, 1.9, 1.7])
+    assert line_data(loss_by_epoch, 1) == ([3], [1.6])
+    assert line_data(loss_by_epoch, 2) == ([3, 4, 5], [1.8, 1.7, 1.9])
+    band = loss_by_epoch.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1.6, 2.2)
+
+
+def test_seconds_add_up_over_epochs():
+    loss_by_seconds = figures.learning_curves(HISTORIES, SOURCE).axes[1]
+    assert line_data(loss_by_seconds, 0)[0] == [2, 4, 6]
+    assert line_data(loss_by_seconds, 3) == ([3, 6], [1.9, 1.7])
+
+
+def test_an_exploding_loss_is_cut_off_and_says_so():
+    calm = figures.learning_curves(HISTORIES, SOURCE).axes[0]
+    wild = figures.learning_curves({**HISTORIES, ("Bad", 0): history([2.0, 900.0])}, SOURCE).axes[0]
+    assert calm.get_ylabel() == "validation loss"
+    assert wild.get_ylabel() == "validation loss (cut off)"
+    assert wild.get_ylim()[1] < 5
+
+
+def test_runs_keep_their_colours_in_all_figures():
+    runs = ["ELU", "SELU", "Dropout"]
+    curves = figures.learning_curves({**HISTORIES, ("Dropout", 0): history([2.0, 1.0])}, SOURCE, runs=runs).axes[0]
+    in_curves = {to_hex(line.get_color()) for line in curves.get_lines()[-2:]}
+    mc = figures.accuracy_and_calibration_mc(RESULTS, SOURCE, runs=runs).axes[0]
+    search = figures.learning_rate_curves({"Dropout": SEARCH}, SOURCE, runs=runs).axes[0]
+    assert in_curves == {to_hex(mc.get_lines()[0].get_color())} == {to_hex(search.get_lines()[0].get_color())}
+    assert in_curves == {figures.COLORS[2].lower()}
+
+
+def test_many_runs_are_told_apart_by_lines_too():
+    many = {(f"run {number}", 0): history([2.0, 1.0]) for number in range(20)}
+    figure = figures.learning_curves(many, SOURCE)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == 20
+    assert drawn(figure)
+
+
+def test_names_of_runs_are_shown_as_they_are():
+    figure = figures.learning_curves({("_$x", 0): history([2.0, 1.0]), ("b$\\frac$", 0): history([2.0, 1.0])}, SOURCE)
+    assert {"_$x", "b$\\frac$"} <= set(texts(figure))
+    assert drawn(figure)
+
+
+def test_a_search_shows_losses_suggestion_and_short_runs():
+    first, second = figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, SOURCE).axes
+    raw, smoothed, suggestion, short_runs, best = (line_data(first, number) for number in range(5))
+    assert raw == (SEARCH["learning_rates"], SEARCH["losses"])
+    assert smoothed == (SEARCH["learning_rates"], SEARCH["smoothed"])
+    assert suggestion[0] == [2e-3, 2e-3]
+    assert short_runs == ([6e-3, 2e-3], [1.6, 1.7])
+    assert best == ([6e-3], [1.6])
+    assert first.get_title(loc="left") == "ELU: 0.006"
+    assert second.get_title(loc="left") == "SELU: none"
+    assert first.get_ylim()[1] < 5
+
+
+def test_paired_differences_share_an_axis_by_unit_and_better_is_to_the_right():
+    accuracy, epochs = figures.paired_differences(DIFFERENCES, SOURCE).axes
+    left, right = accuracy.get_xlim()
+    assert left == -right
+    assert right > 5
+    left, right = epochs.get_xlim()
+    assert left == -right
+    assert right < -6
+    labels = [text.get_text() for text in accuracy.texts]
+    assert labels == ["Q3: D against B", "can't tell", "Q1: A against B", "yes"]
+    assert line_data(epochs, 0)[0] == [-2, -6]
+    assert line_data(epochs, 1)[0] == [-6, -2]
+    assert line_data(epochs, 2)[0] == [-4]
+
+
+def test_paired_differences_without_any_pair_can_be_drawn():
+    nothing = PairedDifference("A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell")
+    assert drawn(figures.paired_differences([nothing], SOURCE))
+
+
+def test_mc_dropout_shows_only_runs_that_have_it():
+    accuracy, ece = figures.accuracy_and_calibration_mc(RESULTS, SOURCE).axes
+    assert [line_data(accuracy, number)[1] for number in range(2)] == [[0.4, 0.42], [0.5, 0.52]]
+    assert line_data(accuracy, 2)[1] == pytest.approx([0.45, 0.47])
+    assert line_data(ece, 2)[1] == pytest.approx([0.09, 0.03])
+    assert len(accuracy.get_lines()) == 3
+
+
+def test_a_reliability_diagram_says_the_calibration_error():
+    figure = figures.reliability_diagram({"net": reliability(PROBABILITIES, LABELS)}, SOURCE)
+    assert f"net: ECE {expected_calibration_error(PROBABILITIES, LABELS):.3f}" in texts(figure)
+
+
+def test_risk_coverage_says_its_mean():
+    figure = figures.risk_coverage({"net": risk_coverage(PROBABILITIES, LABELS)}, SOURCE)
+    assert f"net: mean {aurc(PROBABILITIES, LABELS):.3f}" in texts(figure)
+
+
+def test_accuracy_by_samples_shows_both_scores():
+    accuracy, nll = figures.accuracy_by_samples({"net": SAMPLES}, SOURCE).axes
+    assert line_data(accuracy, 0) == ([1, 10, 100], [0.4, 0.45, 0.46])
+    assert line_data(nll, 0) == ([1, 10, 100], [1.7, 1.6, 1.55])
+
+
+def test_layer_statistics_are_white_at_the_ideal_value():
+    values = [[0.5, 1.0], [1.5, 3.0]]
+    image = figures.layer_statistics(values, ["in", "out"], "std", SOURCE, ideal=1.0).axes[0].get_images()[0]
+    assert image.get_array().tolist() == values
+    assert min(image.cmap(image.norm(1.0))[:3]) > 0.95
+    assert image.norm(3.0) == 1
+
+
+def test_a_confusion_matrix_is_in_percent_of_the_true_class():
+    ax = figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], SOURCE).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["75", "25", "0", "0"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("ideal", [None, 1.0])
+def test_layers_that_are_all_alike_can_be_drawn(ideal):
+    assert drawn(figures.layer_statistics([[1.0, 1.0]], ["only"], "std", SOURCE, ideal=ideal))
+
+
+def test_a_net_without_errors_has_a_risk_coverage_figure():
+    perfect = torch.eye(10)[LABELS]
+    assert drawn(figures.risk_coverage({"net": risk_coverage(perfect, LABELS)}, SOURCE))

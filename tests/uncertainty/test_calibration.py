@@ -1,0 +1,136 @@
+"""Scores of probabilities, against examples worked by hand and other libraries."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc, multiclass_calibration_error
+
+from lit_cifar.errors import UserError
+from lit_cifar.uncertainty import (
+    accuracy,
+    aurc,
+    brier,
+    detection_auroc,
+    evaluate,
+    expected_calibration_error,
+    nll,
+    reliability,
+    risk_coverage,
+)
+
+
+def two_classes(confidences: list[float], correct: list[bool]) -> tuple[Tensor, Tensor]:
+    """Predictions of class 0, right where the label is 0."""
+    p = torch.tensor(confidences)
+    return torch.stack([p, 1 - p], 1), (~torch.tensor(correct)).long()
+
+
+def test_scores_by_hand() -> None:
+    p, labels = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]]), torch.tensor([1, 2])
+    assert accuracy(p, labels) == 0.5
+    assert nll(p, labels) == pytest.approx(-(math.log(0.3) + math.log(0.9)) / 2)
+    assert brier(p, labels) == pytest.approx((0.25 + 0.49 + 0.04 + 0.01 + 0 + 0.01) / 2)
+    assert expected_calibration_error(p, labels) == pytest.approx((0.5 + 0.1) / 2)
+    assert aurc(p, labels) == pytest.approx((0 + 0.5) / 2)
+    assert evaluate(p, labels) == {
+        "accuracy": accuracy(p, labels),
+        "nll": nll(p, labels),
+        "brier": brier(p, labels),
+        "ece": expected_calibration_error(p, labels),
+        "aurc": aurc(p, labels),
+    }
+
+
+def test_a_right_class_of_probability_zero_costs_much_but_not_infinity() -> None:
+    p, labels = two_classes([1.0], [False])
+    assert nll(p, labels) == pytest.approx(-math.log(torch.finfo(torch.float32).tiny), rel=1e-5)
+
+
+def test_calibration_error_by_hand() -> None:
+    # bins of 1/15: two at 0.9 (mean 0.9, half right), two at 1 (both right), one at 0.6 (wrong)
+    p, labels = two_classes([0.9, 0.9, 1.0, 1.0, 0.6], [True, False, True, True, False])
+    assert expected_calibration_error(p, labels) == pytest.approx(2 / 5 * 0.4 + 2 / 5 * 0 + 1 / 5 * 0.6)
+
+
+def test_a_confidence_of_1_belongs_to_the_last_bin() -> None:
+    p, labels = two_classes([0.95, 1.0], [True, False])
+    assert expected_calibration_error(p, labels) == pytest.approx(abs(0.975 - 0.5))
+    binned = reliability(p, labels)
+    assert binned.count.tolist() == [0] * 14 + [2]
+    assert binned.upper[-1] == 1
+    assert binned.accuracy[-1] == 0.5
+    assert binned.confidence[-1] == pytest.approx(0.975)
+    assert binned.accuracy[:-1].isnan().all()
+
+
+def test_an_edge_belongs_to_the_bin_below() -> None:
+    p, labels = two_classes([0.6, 0.7, 0.8], [True, True, False])
+    assert reliability(p, labels, bins=5).count.tolist() == [0, 0, 1, 2, 0]
+
+
+def test_calibration_error_as_in_torchmetrics_away_from_1() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(500, 4, generator=generator).mul(2).softmax(1)
+    labels = torch.randint(4, (500,), generator=generator)
+    theirs = multiclass_calibration_error(p, labels, num_classes=4, n_bins=15, norm="l1").item()
+    assert expected_calibration_error(p, labels) == pytest.approx(theirs, abs=1e-6)
+    assert theirs > 0.1
+
+
+def test_risk_coverage_by_hand() -> None:
+    p, labels = two_classes([0.7, 0.9, 0.8], [True, True, False])
+    coverage, risk = risk_coverage(p, labels)
+    assert coverage.tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+    assert risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3])
+    assert aurc(p, labels) == pytest.approx(5 / 18)
+    reverse = torch.tensor([2.0, 3.0, 1.0])
+    assert risk_coverage(p, labels, uncertainty=reverse)[1].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert aurc(p, labels, uncertainty=reverse) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_ties_count_with_their_mean_whatever_the_order() -> None:
+    confidences, correct = [0.9, 0.8, 0.8, 0.8, 0.7], [True, False, True, True, False]
+    risk = risk_coverage(*two_classes(confidences, correct))[1]
+    assert risk.tolist() == pytest.approx([0, 1 / 6, 2 / 9, 1 / 4, 2 / 5])
+    backwards = risk_coverage(*two_classes(confidences[::-1], correct[::-1]))[1]
+    torch.testing.assert_close(backwards, risk)
+
+
+def test_detection_by_hand_and_as_in_torchmetrics() -> None:
+    assert detection_auroc(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.5, 4.0])) == pytest.approx(5 / 6)
+    assert detection_auroc(torch.tensor([1.0, 1.0]), torch.tensor([1.0])) == 0.5
+    generator = torch.Generator().manual_seed(0)
+    familiar, foreign = torch.rand(80, generator=generator), torch.rand(50, generator=generator).sqrt()
+    truth = torch.cat([torch.zeros(80), torch.ones(50)]).long()
+    theirs = binary_auroc(torch.cat([familiar, foreign]), truth).item()
+    assert detection_auroc(familiar, foreign) == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "message"),
+    [
+        (torch.ones(3, 2) / 2, torch.zeros(2).long(), r"\[3, 2\] and labels of shape \[2\]"),
+        (torch.ones(3) / 2, torch.zeros(3).long(), r"\[3\] and labels of shape \[3\]"),
+        (torch.ones(0, 2), torch.zeros(0).long(), "at least one image"),
+        (torch.ones(3, 2) / 2, torch.zeros(3), "whole numbers from 0 to 1"),
+        (torch.ones(3, 2) / 2, torch.tensor([0, 1, 2]), "whole numbers from 0 to 1"),
+        (torch.tensor([[2.0, -1.0]]), torch.tensor([0]), "logits"),
+        (torch.tensor([[0.2, 0.3]]), torch.tensor([0]), "logits"),
+        (torch.tensor([[math.nan, 0.3]]), torch.tensor([0]), "logits"),
+    ],
+)
+def test_what_is_not_probabilities_and_labels_is_refused(probabilities: Tensor, labels: Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate(probabilities, labels)
+
+
+def test_arguments_out_of_range_are_refused() -> None:
+    p, labels = two_classes([0.7, 0.9], [True, True])
+    with pytest.raises(UserError, match="bins=0"):
+        reliability(p, labels, bins=0)
+    with pytest.raises(UserError, match=r"shape \[3\]"):
+        risk_coverage(p, labels, uncertainty=torch.zeros(3))

@@ -1,0 +1,355 @@
+"""Monte Carlo predictions: right in distribution, equal where masks are given, and the same however they are cut."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from lit_cifar import uncertainty
+from lit_cifar.errors import UserError
+from lit_cifar.uncertainty import (
+    MCPrediction,
+    SeededMasks,
+    accuracy,
+    chain,
+    masked_dropout,
+    mc_predict,
+    nll,
+    sample_curve,
+    sampled_logits,
+)
+
+PlainLoop = Callable[[nn.Module, Tensor, int], Tensor]
+BUDGETS = (5_000, 30_000, 100_000, 2**28)
+both_kinds = pytest.mark.parametrize("masks", ["independent", "shared"])
+
+
+def assert_same(one: MCPrediction, other: MCPrediction) -> None:
+    for name, value in vars(one).items():
+        torch.testing.assert_close(
+            value, getattr(other, name), atol=2e-6, rtol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+@both_kinds
+def test_same_as_a_plain_loop_with_the_same_masks(network: nn.Module, images: Tensor, masks: str) -> None:
+    result = mc_predict(network, images, samples=7, masks=masks, seed=3, keep_samples=True)
+    with torch.no_grad(), masked_dropout(network, SeededMasks(3, shared=masks == "shared")) as switch:
+        for sample in range(7):
+            switch.select(range(sample, sample + 1), range(len(images)))
+            torch.testing.assert_close(result.samples[sample], network(images).softmax(1), atol=1e-6, rtol=1e-5)
+
+
+@both_kinds
+def test_same_distribution_as_a_plain_loop(
+    network: nn.Module, images: Tensor, plain_loop: PlainLoop, masks: str
+) -> None:
+    """Two-sample Kolmogorov-Smirnov tests for each image and class, at a level of 1e-4 all together."""
+    theirs = plain_loop(network, images, 1000)
+    ours = mc_predict(network, images, samples=1000, masks=masks, keep_samples=True).samples
+    # rounded, because few units have few masks, whose probabilities differ by rounding alone
+    p_values = stats.ks_2samp(ours.numpy().round(4), theirs.numpy().round(4), axis=0, method="asymp").pvalue
+    assert p_values.min() > 1e-4 / p_values.size
+
+
+def test_independent_masks_agree_over_all_images(network: nn.Module, images: Tensor, plain_loop: PlainLoop) -> None:
+    """The mean difference to a plain loop, relative to its standard error: chi-square, two-sided level 1e-4."""
+    theirs, samples = plain_loop(network, images, 500)[..., 0], 500
+    ours = mc_predict(network, images, samples=samples, keep_samples=True).samples[..., 0]
+    variance = (ours.var(0) + theirs.var(0)) / samples
+    statistic = ((ours.mean(0) - theirs.mean(0)).square() / variance).sum().item()
+    assert 0.5e-4 < stats.chi2(len(images)).cdf(statistic) < 1 - 0.5e-4
+
+
+def test_images_share_masks_or_do_not(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.Dropout(0.5), nn.Linear(4, 3)).eval()
+    same = images[:1].expand(12, -1, -1, -1).float() / 255
+    shared, independent = (
+        mc_predict(network, same, samples=20, masks=m, keep_samples=True).samples for m in ("shared", "independent")
+    )
+    assert shared.std(1).max() < 1e-6
+    assert shared.std(0).min() > 1e-3
+    assert independent.std(1).amax(1).min() > 1e-3
+
+
+@both_kinds
+def test_same_for_every_memory_budget(network: nn.Module, images: Tensor, masks: str) -> None:
+    pieces = set()
+    results = []
+    for budget in BUDGETS:
+        with sampled_logits(network, images, samples=9, masks=masks, memory_budget=budget) as cut:
+            pieces.add(tuple((piece.samples, piece.images) for piece in cut))
+        results.append(mc_predict(network, images, samples=9, masks=masks, memory_budget=budget, keep_samples=True))
+    assert len(pieces) > 2
+    for result in results[1:]:
+        assert_same(results[0], result)
+
+
+def test_first_samples_and_first_images_do_not_depend_on_the_others(network: nn.Module, images: Tensor) -> None:
+    most = mc_predict(network, images, samples=9, keep_samples=True).samples
+    fewer = mc_predict(network, images[:6], samples=4, keep_samples=True).samples
+    torch.testing.assert_close(fewer, most[:4, :6], atol=1e-6, rtol=1e-5)
+
+
+def test_reproducible_by_seed_and_generator_without_touching_the_global_state(
+    network: nn.Module, images: Tensor
+) -> None:
+    before = torch.get_rng_state()
+    one, again, other = (mc_predict(network, images, samples=3, seed=seed) for seed in (4, 4, 5))
+    assert torch.equal(one.probabilities, again.probabilities)
+    assert not torch.equal(one.probabilities, other.probabilities)
+    generator = torch.Generator().manual_seed(6)
+    first, second = (mc_predict(network, images, samples=3, seed=generator) for _ in range(2))
+    again = mc_predict(network, images, samples=3, seed=torch.Generator().manual_seed(6))
+    assert torch.equal(first.probabilities, again.probabilities)
+    assert not torch.equal(first.probabilities, second.probabilities)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_only_dropout_is_switched_on(network: nn.Module, images: Tensor) -> None:
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    result = mc_predict(network, images, samples=5, keep_samples=True)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+    assert result.samples.std(0).amax(1).min() > 1e-4
+    assert_same(result, mc_predict(network.eval(), images, samples=5, keep_samples=True))
+
+
+def test_identities(network: nn.Module, images: Tensor) -> None:
+    result = mc_predict(network, images, samples=30, keep_samples=True)
+    samples = result.samples.double()
+    mean = samples.mean(0)
+    entropy = torch.special.entr(samples).sum(2).mean(0)
+    votes = torch.nn.functional.one_hot(samples.argmax(2), 3).sum(0)
+    expected = {
+        "probabilities": mean,
+        "prediction": mean.argmax(1),
+        "confidence": mean.amax(1),
+        "predictive_entropy": torch.special.entr(mean).sum(1),
+        "expected_entropy": entropy,
+        "mutual_information": torch.special.entr(mean).sum(1) - entropy,
+        "variation_ratio": 1 - votes.amax(1) / 30,
+        "standard_deviation": samples.std(0, correction=0),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(getattr(result, name), value, atol=2e-6, rtol=1e-5, check_dtype=False)
+    assert (result.predictive_entropy > result.expected_entropy).all()
+    assert (result.mutual_information > 0).all()
+    torch.testing.assert_close(result.probabilities.sum(1), torch.ones(len(images)))
+
+
+def test_one_sample_knows_nothing_of_the_model(network: nn.Module, images: Tensor) -> None:
+    result = mc_predict(network, images, samples=1)
+    torch.testing.assert_close(result.predictive_entropy, result.expected_entropy, atol=1e-6, rtol=0)
+    assert result.mutual_information.max() < 1e-6
+    assert not result.variation_ratio.any()
+    assert not result.standard_deviation.any()
+    assert result.samples is None
+
+
+def test_small_standard_deviations_survive_many_samples() -> None:
+    """The difference of float32's mean square and squared mean would be off by 1e-4 or more here."""
+    network = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 2))
+    network.load_state_dict({"1.weight": torch.tensor([[1e-4], [0.0]]), "1.bias": torch.tensor([3.0, 0.0])})
+    rough, exact = (
+        mc_predict(network.to(t), torch.ones(1, 1, dtype=t), samples=2000) for t in (torch.float, torch.double)
+    )
+    assert 1e-6 < exact.standard_deviation.min() < 1e-5
+    torch.testing.assert_close(rough.standard_deviation.double(), exact.standard_deviation, rtol=0.02, atol=0)
+
+
+def test_work_that_samples_share_is_done_once(images: Tensor) -> None:
+    rows = {"shared": 0, "sampled": 0}
+    shared, sampled = nn.Linear(72, 4), nn.Linear(4, 3)
+    for name, layer in (("shared", shared), ("sampled", sampled)):
+        layer.register_forward_hook(lambda m, i, output, name=name: rows.update({name: rows[name] + len(output)}))
+    network = nn.Sequential(nn.Sequential(nn.Flatten(), shared), nn.Sequential(nn.Dropout(0.5)), sampled)
+    mc_predict(network, images.float(), samples=10)
+    probe = 2
+    assert rows == {"shared": len(images) + probe, "sampled": 10 * len(images) + probe}
+
+
+class Doubled(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Named(nn.Sequential):
+    pass
+
+
+def test_chain_takes_plain_sequences_apart_and_nothing_else() -> None:
+    a, b, c = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)
+    assert chain(nn.Sequential(a, nn.Sequential(b, Named(c, a)), nn.Sequential())) == [a, b, c, a]
+    assert chain(a) == [a]
+    doubled = Doubled(a, b)
+    assert chain(nn.Sequential(doubled, c)) == [doubled, c]
+    hooked = nn.Sequential(a, b)
+    hooked.register_forward_hook(lambda module, inputs, output: -output)
+    prepared = nn.Sequential(b, c)
+    prepared.register_forward_pre_hook(lambda module, inputs: None)
+    assert chain(nn.Sequential(hooked, prepared)) == [hooked, prepared]
+    replaced = nn.Sequential(a)
+    replaced.forward = lambda x: x
+    assert chain(replaced) == [replaced]
+
+
+@pytest.mark.parametrize("where", ["outer", "inner"])
+def test_hooks_on_sequences_are_obeyed(images: Tensor, where: str) -> None:
+    inner = nn.Sequential(nn.Linear(72, 3), nn.Dropout(0.4))
+    network = nn.Sequential(nn.Flatten(), inner, nn.Linear(3, 3))
+    usual = mc_predict(network, images.float() / 255, samples=4)
+    target = network if where == "outer" else inner
+    target.register_forward_hook(lambda module, inputs, output: 0 * output)
+    hooked = mc_predict(network, images.float() / 255, samples=4)
+    assert usual.standard_deviation.max() > 0.01
+    assert hooked.standard_deviation.max() == 0
+
+
+class Tokens(nn.Module):
+    """The images' rows as a sequence, the images first or second."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.layer = nn.TransformerEncoderLayer(12, 2, 16, dropout=0.3, batch_first=batch_first)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.float().div(255).transpose(1, 2).flatten(2)
+        tokens = self.layer(x if self.batch_first else x.transpose(0, 1))
+        return self.head(tokens.mean(1 if self.batch_first else 0))
+
+
+def test_dropout_inside_fused_attention_layers_is_switched_on(images: Tensor) -> None:
+    result = mc_predict(Tokens(batch_first=True), images, samples=8)
+    assert result.standard_deviation.amin() > 1e-3
+
+
+def test_dropout_where_images_are_not_first_is_refused(images: Tensor) -> None:
+    with pytest.raises(UserError, match="first dimension must be the images"):
+        mc_predict(Tokens(batch_first=False), images, samples=8)
+
+
+class Swap(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1)
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+class AddPair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        return pair[0] + self.drop(pair[1])
+
+
+def test_what_cannot_be_repeated_is_run_whole() -> None:
+    network = nn.Sequential(nn.Linear(5, 3), Pair(), AddPair())
+    assert mc_predict(network, torch.randn(6, 5), samples=8).standard_deviation.max() > 0.01
+    swapped = nn.Sequential(nn.Linear(5, 3), Swap(), nn.Dropout(0.5), Swap())
+    with pytest.raises(UserError, match="first dimension must be the images"):
+        mc_predict(swapped, torch.randn(6, 5), samples=8)
+
+
+class AddInPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.add_(self.drop(x))
+
+
+def test_the_images_are_left_alone() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True), nn.Linear(5, 3))
+    for layers in (network, nn.Sequential(AddInPlace(), nn.Linear(5, 3))):
+        images = torch.randn(6, 5).abs()
+        before = images.clone()
+        mc_predict(layers, images, samples=3)
+        assert torch.equal(images, before)
+
+
+def test_half_precision_is_averaged_in_single(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    single = mc_predict(network, images / 255, samples=20)
+    half = mc_predict(network.bfloat16(), (images / 255).bfloat16(), samples=20)
+    assert half.probabilities.dtype == torch.float32
+    torch.testing.assert_close(half.probabilities, single.probabilities, atol=0.02, rtol=0)
+
+
+def test_errors_name_the_mistake(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 3), nn.Dropout(0.5)).eval()
+    pixels = images.float()
+    with pytest.raises(UserError, match="samples=0"):
+        mc_predict(network, pixels, samples=0)
+    with pytest.raises(UserError, match="no images"):
+        mc_predict(network, pixels[:0])
+    with pytest.raises(UserError, match="masks='fresh'"):
+        mc_predict(network, pixels, masks="fresh")
+    with pytest.raises(UserError, match="memory_budget=100 is too small"):
+        mc_predict(network, pixels, memory_budget=100)
+    with pytest.raises(UserError, match=r"shape \[2, 2, 6, 6\]"):
+        mc_predict(nn.Dropout(0.5), pixels)
+    unused = nn.Linear(72, 3)
+    unused.drop = nn.Dropout(0.5)
+    with pytest.raises(UserError, match="none of its dropout layers"):
+        mc_predict(unused, pixels.flatten(1))
+
+
+def test_everything_is_restored_after_an_error_in_the_network(images: Tensor) -> None:
+    class Breaks(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls > 2:
+                raise RuntimeError("broken")
+            return x
+
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), Breaks())
+    with pytest.raises(RuntimeError, match="broken"):
+        mc_predict(network, images.float(), samples=5, memory_budget=BUDGETS[1])
+    assert all(module.training and not module._forward_hooks for module in network.modules())
+    assert torch.is_grad_enabled()
+
+
+@both_kinds
+def test_curve_scores_the_mean_of_the_first_samples(
+    network: nn.Module, images: Tensor, labels: Tensor, masks: str
+) -> None:
+    curves = [
+        sample_curve(network, images, labels, points=(8, 1, 3), masks=masks, memory_budget=budget) for budget in BUDGETS
+    ]
+    assert curves[0].samples == (1, 3, 8)
+    for index, samples in enumerate(curves[0].samples):
+        mean = mc_predict(network, images, samples=samples, masks=masks).probabilities
+        for curve in curves:
+            assert curve.accuracy[index] == pytest.approx(accuracy(mean, labels), abs=1e-12)
+            assert curve.nll[index] == pytest.approx(nll(mean, labels), abs=1e-6)
+    with pytest.raises(UserError, match=r"points=\[0, 5\]"):
+        sample_curve(network, images, labels, points=(0, 5))
+
+
+def test_needs_nothing_else_of_lit_cifar() -> None:
+    for path in Path(uncertainty.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("lit_cifar"):
+                assert node.module == "lit_cifar.errors" or node.module.startswith("lit_cifar.uncertainty")
+
+
+def test_public_names_exist() -> None:
+    assert all(hasattr(uncertainty, name) for name in uncertainty.__all__)
