@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_cifar.__main__ import LIGHTNING_COMMANDS
 from lit_cifar.errors import UserError
+from lit_cifar.quiet import drop_unfounded_advice
 from variants import VariantError
 
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
     """Run one of lit-cifar's commands; return its exit code."""
-    _quieten()
+    drop_unfounded_advice()
     try:
         _run(command, arguments)
     except (UserError, VariantError, MisconfigurationException) as error:
@@ -55,19 +54,3 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 def _fail(message: str) -> int:
     print(f"lit-cifar: error: {message}", file=sys.stderr)
     return 1
-
-
-def _quieten() -> None:
-    """Silence advice that doesn't hold here; warnings about the user's own choices stay."""
-    # Everything is logged once an epoch.
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
-    # `test` and `predict` have no use for the callbacks of `fit`.
-    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint need to be provided.*")
-    # Batches are slices of memory: worker processes would only slow them down.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists and is not empty.*")
-    # Tips for another product, printed at every start.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip" not in record.getMessage()
-    )

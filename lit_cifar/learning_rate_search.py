@@ -6,7 +6,9 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
+from io import StringIO
 from typing import Any
 
 from lightning import Trainer
@@ -61,6 +63,7 @@ def find_learning_rate(
     max_lr: float = 1.0,
     steps: int = 300,
     on_confirmed: Callable[[ConfirmRun], None] = lambda _: None,
+    show_progress: bool = False,
     **trainer_options: Any,
 ) -> LearningRateSearch:
     """Search a learning rate on training and validation images; nothing is left behind and no weights are kept.
@@ -73,12 +76,14 @@ def find_learning_rate(
         max_lr: Where it ends.
         steps: Batches it takes.
         on_confirmed: Told of each confirm run.
+        show_progress: Whether the range test has a progress bar on the terminal.
         trainer_options: Arguments of the Trainer, such as accelerator.
 
     Raises:
         UserError: if the loss falls at no learning rate.
     """
-    curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
+    with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
+        curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
     suggestion = curve.suggestion
     runs: dict[int, ConfirmRun] = {}
 
@@ -104,7 +109,7 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
     model, data = make(None)
     losses: list[float] = []
     # The Tuner swaps the Trainer's callbacks for its own and smooths the losses; the module's hook still sees them raw.
-    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[assignment,method-assign]
+    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(folder, max_epochs=-1, **trainer_options)
         finder = Tuner(trainer).lr_find(

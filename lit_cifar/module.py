@@ -59,7 +59,7 @@ class LitClassifier(LightningModule):
         variant: The recipe of the network, by class name (`SELU`) or class path (`my_module.MyVariant`). A checkpoint
             knows its own; `fit` must be given one.
         learning_rate: Learning rate; for one-cycle, its peak. Default: the one found for the variant.
-        optimizer: Optimizer class; its own options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
+        optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (Smith 2018, arXiv:1803.09820; stepped every batch), or
             a torch scheduler class, stepped every epoch.
     """
@@ -84,7 +84,7 @@ class LitClassifier(LightningModule):
         self.network: nn.Sequential | None = None
         self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
-        self.metrics = nn.ModuleDict({stage: LossAndAccuracy() for stage in ("train_", "val_", "test_")})
+        self.train_metric, self.val_metric, self.test_metric = (LossAndAccuracy() for _ in range(3))
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.network is None:
@@ -190,11 +190,15 @@ class LitClassifier(LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        self.metrics[f"{stage}_"].update(loss, logits, labels)
+        self._metric(stage).update(loss, logits, labels)
         return loss
 
+    def _metric(self, stage: str) -> LossAndAccuracy:
+        metric: LossAndAccuracy = getattr(self, f"{stage}_metric")
+        return metric
+
     def _log_epoch(self, stage: str) -> None:
-        metric = self.metrics[f"{stage}_"]
+        metric = self._metric(stage)
         values = {f"{stage}/{name}": value for name, value in metric.compute().items()}
         metric.reset()
         # The metric has already summed over processes, so every process logs the same value.

@@ -118,7 +118,7 @@ class DenseVariant(Variant):
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
     def _dense(self, inputs: int, units: int) -> nn.Linear:
-        dense = nn.utils.skip_init(nn.Linear, inputs, units)
+        dense: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, units)
         self.initialize(dense.weight)
         nn.init.zeros_(dense.bias)
         return dense

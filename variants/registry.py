@@ -9,7 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -171,7 +171,7 @@ def load_built_ins(package: str, paths: Sequence[str], version: str) -> None:
     for module in pkgutil.iter_modules(paths, prefix=f"{package}."):
         source = Origin(BUILT_IN_DISTRIBUTION, version, module.name)
         stem = module.name.rpartition(".")[2]
-        _import_plugin(stem, source, lambda name=module.name: importlib.import_module(name))
+        _import_plugin(stem, source, partial(importlib.import_module, module.name))
 
 
 @cache
@@ -182,14 +182,15 @@ def load_plugins() -> None:
         source = Origin(
             distribution.name if distribution else "", distribution.version if distribution else "", entry_point.module
         )
-        _import_plugin(entry_point.name, source, lambda entry_point=entry_point: _register_loaded(entry_point.load()))
+        _import_plugin(entry_point.name, source, partial(_register_loaded, entry_point))
 
 
 def _entry_points() -> Iterator[EntryPoint]:
     yield from entry_points(group=ENTRY_POINT_GROUP)
 
 
-def _register_loaded(loaded: object) -> None:
+def _register_loaded(entry_point: EntryPoint) -> None:
+    loaded = entry_point.load()
     if isinstance(loaded, type) and issubclass(loaded, Variant):
         register(loaded)
 
@@ -199,7 +200,7 @@ def _import_plugin(name: str, source: Origin, load: Callable[[], object]) -> Non
     before = set(_classes)
     try:
         load()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does, only it is broken
         for added in set(_classes) - before:
             del _classes[added], _origins[added]
         _broken[f"{name} {source}"] = BrokenPlugin(name, source, error)

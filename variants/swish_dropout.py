@@ -35,7 +35,7 @@ class SwishDropout(SwishBatchNorm):
         self.last_layers = at_least("last_layers", last_layers, 1)
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
-        dense, *others = super().hidden_block(dense, index)
-        if index < self.depth - self.last_layers:
-            return [dense, *others]
-        return [dense, nn.Dropout(self.rate), *others]
+        block = list(super().hidden_block(dense, index))
+        if index >= self.depth - self.last_layers:
+            block.insert(1, nn.Dropout(self.rate))
+        return block

@@ -31,6 +31,6 @@ class StopOnNonFiniteLoss(Callback):
             best = getattr(trainer.checkpoint_callback, "best_model_path", "")
             kept = f" The best checkpoint so far is kept: {best}." if best else ""
             raise NonFiniteLossError(
-                f"The loss became {loss.item()} in epoch {trainer.current_epoch}, batch {batch_idx}: training has blown "
-                f"up. A smaller learning rate usually helps: --model.learning_rate X.{kept}"
+                f"The loss became {loss.item()} in epoch {trainer.current_epoch}, batch {batch_idx}: training has "
+                f"blown up. A smaller learning rate usually helps: --model.learning_rate X.{kept}"
             )

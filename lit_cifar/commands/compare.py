@@ -6,14 +6,15 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
 
 import variants
-from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
+from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.study.conduct import conduct
 from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
 from lit_cifar.study.workers import default_workers
@@ -71,7 +72,7 @@ def _study(given: Namespace) -> Study:
     return replace(study, seeds=given.seeds or study.seeds)
 
 
-def _protocol_changes(given: Namespace, data: dict[str, object]) -> dict[str, object]:
+def _protocol_changes(given: Namespace, data: dict[str, Any]) -> dict[str, Any]:
     """What the command line says about the protocol; batch and validation size leave the data's options."""
     changes = {
         "learning_rate": given.lr,

@@ -13,11 +13,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import variants
 from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, PredictionWriter, RestoreBestWeights, StopOnNonFiniteLoss
-from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.loggers import run_loggers
 from lit_cifar.module import LitClassifier
+from lit_cifar.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")

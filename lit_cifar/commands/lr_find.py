@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lit_cifar.figures import learning_rate_curves
 from lit_cifar.files import replaced_when_complete, write_text
 from lit_cifar.learning_rate_search import LearningRateSearch, find_learning_rate
 from lit_cifar.module import LitClassifier
+from lit_cifar.quiet import silence_lightning
 
 PASSED_ON = ("accelerator", "devices", "precision", "deterministic", "gradient_clip_val", "gradient_clip_algorithm")
 """Options of the Trainer that a range test and confirm runs have a use for."""
@@ -26,7 +26,7 @@ PASSED_ON = ("accelerator", "devices", "precision", "deterministic", "gradient_c
 
 def lr_find(arguments: Sequence[str]) -> None:
     """Search a learning rate and print the line to paste into `fit`."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    silence_lightning()
     _LRFindCLI(["fit", *arguments], typed=list(arguments))
 
 
@@ -70,6 +70,7 @@ class _LRFindCLI(LitCifarCLI):
             min_lr=given.min_lr,
             max_lr=given.max_lr,
             steps=given.steps,
+            show_progress=given.trainer.enable_progress_bar is not False,
             on_confirmed=lambda run: console.print(
                 f"learning rate {run.learning_rate:.2g}: validation loss {run.val_loss:.4f}", highlight=False
             ),

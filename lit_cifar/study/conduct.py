@@ -70,7 +70,7 @@ def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
     return shown_table
 
 
-def _with_interval(row: Mapping[str, Any], column: str) -> str:
+def _with_interval(row: Mapping[Any, Any], column: str) -> str:
     measure = MEASURES[column]
     mean, low, high = (measure.text(row[key]) for key in (column, f"{column}_low", f"{column}_high"))
     return mean if low == "–" else f"{mean} [{low}, {high}]".replace(" %", "")

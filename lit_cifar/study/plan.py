@@ -175,7 +175,7 @@ def load_study(name_or_path: str) -> Study:
     path = Path(name_or_path)
     if not path.is_file():
         raise UserError(
-            f"There is no study {name_or_path!r}: give the path of a YAML file or one of {', '.join(shipped_studies())}."
+            f"There is no study {name_or_path!r}: give a YAML file or one of {', '.join(shipped_studies())}."
         )
     return parse_study(path.read_text(encoding="utf-8"), source=str(path), name=path.stem)
 

@@ -25,8 +25,7 @@ import lit_cifar
 from lit_cifar import figures
 from lit_cifar.files import replaced_when_complete, write_text
 from lit_cifar.sources.cifar10 import CIFAR10Source
-from lit_cifar.study.answers import Answer
-from lit_cifar.study.answers import paired_values
+from lit_cifar.study.answers import Answer, paired_values
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.plan import Protocol
 from lit_cifar.study.result import StudyResult

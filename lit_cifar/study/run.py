@@ -146,7 +146,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     trainer.fit(model, datamodule=data)
     train_seconds = time.perf_counter() - started
     epochs = read_history(folder / "metrics.csv")
-    best = epochs.loc[epochs["val/loss"].idxmin()]
+    best = epochs.iloc[int(epochs["val/loss"].argmin())]
     return {
         "lr": model.learning_rate,
         "epochs": len(epochs),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +12,10 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
 
+import torch
+
 from lit_cifar.errors import UserError
+from lit_cifar.quiet import silence_lightning
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report, Row, execute, finished_row
 
@@ -45,6 +46,7 @@ def run_all(runs: Sequence[PlannedRun], study_folder: Path, workers: int, report
     Raises:
         UserError: if a run's worker process dies again and again.
     """
+    silence_lightning()
     tries = 0
     while True:
         rows = [(run, finished_row(run, study_folder)) for run in runs]
@@ -102,13 +104,10 @@ def _pass_on(news: Queue[EpochNews], report: Report) -> None:
 def _start_worker(news: Queue[EpochNews], threads: int) -> None:
     """Prepare a worker process: its share of the threads, and silence on the terminal."""
     global _news
-    import torch
-
     _news = news
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
     torch.set_num_threads(threads)
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+    silence_lightning()
 
 
 def _execute_in_worker(run: PlannedRun, study_folder: Path) -> Row:

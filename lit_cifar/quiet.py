@@ -1,0 +1,37 @@
+"""What Lightning says that nobody needs to hear."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+UNFOUNDED = (
+    # Everything is logged once an epoch.
+    ".*is smaller than the logging interval.*",
+    # `test` and `predict` have no use for the callbacks of `fit`.
+    ".*callbacks used to create the checkpoint need to be provided.*",
+    # Batches are slices of memory: worker processes would only slow them down.
+    ".*does not have many workers.*",
+    # main() takes arguments, for tests; they are those of the command line all the same.
+    "LightningCLI's args parameter is intended to run from within Python.*",
+    # TensorBoard's events are already in the folder that `metrics.csv` shares.
+    ".*Experiment logs directory .* exists and is not empty.*",
+)
+"""Warnings that don't hold here. Those about the user's own choices stay."""
+
+
+def drop_unfounded_advice() -> None:
+    """Drop Lightning's warnings that don't hold here, and its tips for another product."""
+    for message in UNFOUNDED:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip" not in record.getMessage()
+    )
+
+
+def silence_lightning() -> None:
+    """Leave only Lightning's errors: a study says itself what its runs do."""
+    drop_unfounded_advice()
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
