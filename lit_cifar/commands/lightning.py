@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import variants
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, PredictionWriter, RestoreBestWeights, StopOnNonFiniteLoss
+from lit_cifar.callbacks import EpochTime, PredictionWriter, RestoreBestWeights, RunDescription, StopOnNonFiniteLoss
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.loggers import run_loggers
@@ -44,6 +44,7 @@ class LitCifarCLI(LightningCLI):
                     EpochTime(),
                     StopOnNonFiniteLoss(),
                     RestoreBestWeights(),
+                    RunDescription(),
                 ],
             },
         )

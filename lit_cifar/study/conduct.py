@@ -25,6 +25,15 @@ from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import Row, build_model, history
 from lit_cifar.study.workers import run_all
 
+TERMINAL_COLUMNS = {
+    "test_acc": "test %",
+    "mc_test_acc": "MC test %",
+    "val_acc": "val %",
+    "best_epoch": "best epoch",
+    "seconds_per_epoch": "s/epoch",
+}
+"""The measures that fit a terminal, with short names."""
+
 
 def conduct(
     study: Study, data: Mapping[str, Any], folder: Path, *, workers: int, command: str, console: Console
@@ -58,11 +67,10 @@ def conduct(
 
 
 def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
-    """The summary for a terminal: means over seeds with 95 % intervals."""
-    shown = ["test_acc", "mc_test_acc", "val_acc", "best_epoch", "epochs", "seconds_per_epoch"]
-    columns = [column for column in shown if column in summary]
-    title = f"{study.title}\n{study.seeds} seeds, mean [95 % interval], {data_source}"
-    shown_table = Table("run", "lr", *(MEASURES[column].label for column in columns), title=title)
+    """The summary for a terminal: means over seeds with the half-widths of their 95 % intervals."""
+    columns = [column for column in TERMINAL_COLUMNS if column in summary]
+    title = f"{study.title}\n{study.seeds} seeds, mean ± 95 % interval, {data_source}"
+    shown_table = Table("run", "lr", *(TERMINAL_COLUMNS[column] for column in columns), title=title)
     for row in summary.to_dict("records"):
         cells = [_with_interval(row, column) for column in columns]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
@@ -72,8 +80,8 @@ def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
 
 def _with_interval(row: Mapping[Any, Any], column: str) -> str:
     measure = MEASURES[column]
-    mean, low, high = (measure.text(row[key]) for key in (column, f"{column}_low", f"{column}_high"))
-    return mean if low == "–" else f"{mean} [{low}, {high}]".replace(" %", "")
+    mean, half_width = measure.text(row[column]), measure.text((row[f"{column}_high"] - row[f"{column}_low"]) / 2)
+    return (mean if half_width == "–" else f"{mean} ±{half_width}").replace(" %", "")
 
 
 def _check(study: Study) -> None:

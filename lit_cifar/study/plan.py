@@ -153,7 +153,7 @@ def variants_study(names: Sequence[str]) -> Study:
         title=f"{', '.join(names)}: what each one buys",
         runs={name: {"model": {"variant": name}} for name in names},
         questions=questions,
-        quick={"seeds": 2, "max_epochs": 8},
+        quick={"seeds": 2, "max_epochs": 5},
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, StopOnNonFiniteLoss
+from lit_cifar.callbacks import EpochTime, RunDescription, StopOnNonFiniteLoss
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.files import write_text
@@ -53,13 +53,13 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
 
 
 def finished_row(run: PlannedRun, study_folder: Path) -> Row | None:
-    """The row of a run that was finished before, unless its plan has changed since."""
+    """The row of a run that was finished before, unless it failed or its plan has changed since."""
     path = study_folder / run.folder / "result.json"
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     row: Row = content["row"]
-    return row if content["fingerprint"] == run.fingerprint else None
+    return row if content["fingerprint"] == run.fingerprint and row["status"] == "ok" else None
 
 
 def history(run: PlannedRun, study_folder: Path) -> pd.DataFrame:
@@ -132,6 +132,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         callbacks=[
             EpochTime(),
             StopOnNonFiniteLoss(),
+            RunDescription(),
             EarlyStopping("val/loss", patience=protocol.patience),
             _EpochReport(run.label, report),
             by_loss,
