@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +135,47 @@ def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert "The loss became" in err
     for path in workspace.rglob("*.ckpt"):
         assert all(w.isfinite().all() for w in torch.load(path)["state_dict"].values())
+
+
+def test_a_logs_folder_that_can_not_be_written(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    Path("logs").write_text("a file where the folder should be")
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--trainer.max_epochs", 1)
+    assert code != 0
+    assert "logs" in err
+    assert "Traceback" not in err
+    assert [path.name for path in workspace.iterdir()] == ["logs"]
+
+
+def test_other_loggers_and_none(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    for logger in ("CSVLogger", "false"):
+        save_dir = ["--trainer.logger.save_dir", "elsewhere"] if logger == "CSVLogger" else []
+        code, _, err = lit_cifar(
+            "fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--trainer.max_epochs", 1,
+            "--trainer.logger", logger, *save_dir,
+        )  # fmt: skip
+        assert code == 0, err
+    assert list(Path("elsewhere").rglob("metrics.csv"))
+
+
+def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path) -> None:
+    code, out, err = lit_cifar(
+        "fit", "--model.variant", "ELU", *SMALL, "--data.source", "synthetic", "--trainer.max_epochs", 1,
+        "--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 1, "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    assert code == 0, err
+
+
+def test_variants_are_listed(lit_cifar: Run) -> None:
+    code, out, _ = lit_cifar("variants")
+    assert code == 0
+    for name in ("ELU", "BatchNorm", "SELU", "AlphaDropout", "Swish", "SwishDropout"):
+        assert name in out
+    assert "ELU" not in lit_cifar("variants", "Swish*")[1]
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    code = "import sys; from lit_cifar.__main__ import main; main(['--help']); main(['--version']); "
+    code += "assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "lit-cifar 0.1.0" in result.stdout
+    assert "compare" in result.stdout
