@@ -8,12 +8,24 @@ import torch
 from torch import nn, optim
 from torch.optim import Optimizer
 
+from lit_cifar.optimizers import FusedNAdam
+
 PIECE_SIZE = 2**17
 """Elements of a piece: its values, gradients and optimizer state stay in a processor's cache from one pass to the next.
 The 20×100 net is four pieces; NAdam's step then takes a third of the time of its loop over 42 tensors."""
 
 ELEMENTWISE = (
-    *(optim.Adadelta, optim.Adagrad, optim.Adam, optim.AdamW, optim.Adamax, optim.ASGD, optim.NAdam, optim.RAdam),
+    *(
+        optim.Adadelta,
+        optim.Adagrad,
+        optim.Adam,
+        optim.AdamW,
+        optim.Adamax,
+        optim.ASGD,
+        optim.NAdam,
+        FusedNAdam,
+        optim.RAdam,
+    ),
     *(optim.RMSprop, optim.Rprop, optim.SGD),
 )
 """Optimizers that treat every number by itself: they can't tell how the numbers are cut into tensors."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import NAdam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torchmetrics import Metric
 
@@ -21,6 +21,7 @@ from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
 from lit_cifar.flat_parameters import FlatParameters, can_flatten, is_elementwise
+from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
 from variants import Variant
 
@@ -69,7 +70,7 @@ class LitClassifier(LightningModule):
         variant: Variant | None = None,
         *,
         learning_rate: float | None = None,
-        optimizer: OptimizerFactory = NAdam,
+        optimizer: OptimizerFactory = FusedNAdam,
         scheduler: SchedulerFactory | Literal["one_cycle"] | None = None,
     ) -> None:
         super().__init__()

@@ -158,7 +158,7 @@ def test_other_loggers_and_none(lit_cifar: Run, on_pictures: list[object], works
 
 
 def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path) -> None:
-    code, out, err = lit_cifar(
+    code, _out, err = lit_cifar(
         "fit", "--model.variant", "ELU", *SMALL, "--data.source", "synthetic", "--trainer.max_epochs", 1,
         "--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 1, "--trainer.enable_progress_bar", "false",
     )  # fmt: skip

@@ -68,7 +68,9 @@ def test_a_taken_name_is_an_error_that_names_both_origins() -> None:
 
 def test_entry_point_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = "from torch import nn\nfrom variants import DenseVariant\n\n"
-    source += "class Leaky(DenseVariant):\n    def hidden_block(self, dense, index):\n        return [dense, nn.ReLU()]\n"
+    source += (
+        "class Leaky(DenseVariant):\n    def hidden_block(self, dense, index):\n        return [dense, nn.ReLU()]\n"
+    )
     entry_point(monkeypatch, tmp_path, source)
     variant = variants.get("Leaky")(depth=2)
     assert "Leaky" in variants.available()
