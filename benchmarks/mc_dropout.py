@@ -48,7 +48,7 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     print(f"{options.images} images, {options.samples} samples, {options.threads} threads, torch {torch.__version__}")
-    memory = [fresh_process(peak_memory, setting, options.images, options.samples) for setting in SETTINGS]
+    memory = [fresh_process(peak_memory, setting, options) for setting in SETTINGS]
     images = make_images(options.images)
     agree = True
     print(f"{'dropout':<8}{'masks':<13}{'loop s':>8}{'ours s':>8}{'ratio':>7}{'goal':>6}{'MB':>6}  p-value, see --help")
@@ -120,12 +120,13 @@ def agreement(network: nn.Module, setting: Setting, images: Tensor, samples: int
     return min(1.0, min(each.min(), means.min()) * (each.size + means.size))
 
 
-def peak_memory(setting: Setting, images: int, samples: int) -> int:
+def peak_memory(setting: Setting, options: argparse.Namespace) -> int:
     """Bytes that a prediction adds to this process's peak."""
-    network, data = setting.network(), make_images(images)
+    torch.set_num_threads(options.threads)
+    network, images = setting.network(), make_images(options.images)
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mc_predict(network, data, samples=samples, masks=setting.masks)
+    mc_predict(network, images, samples=options.samples, masks=setting.masks)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
 
 

@@ -23,10 +23,18 @@ __all__ = [
     "SourceName",
     "open_source",
     "read_pictures",
+    "settled",
 ]
 
 SourceName = Literal["cifar10", "folder", "synthetic", "auto"]
 """`auto` is CIFAR-10 if it is there or can be downloaded soon, else synthetic images (see `AutoSource`)."""
+
+
+def settled(kind: SourceName, source: Source) -> SourceName:
+    """The kind to open again for the same images: for `auto`, what it has chosen."""
+    if not isinstance(source, AutoSource):
+        return kind
+    return "cifar10" if isinstance(source.chosen, CIFAR10Source) else "synthetic"
 
 
 def open_source(kind: SourceName, data_dir: Path, *, urls: Sequence[str] = DEFAULT_URLS) -> Source:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -169,6 +169,7 @@ class _Pose(NamedTuple):
     angle: Integers
 
 
+@lru_cache(maxsize=2)  # a study asks for the same images in every run
 def _draw_set(size: int, seed: int, split: int) -> ImageSet:
     images = np.empty((size, *IMAGE_SHAPE), np.uint8)
     labels = np.empty(size, np.int64)

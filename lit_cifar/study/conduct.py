@@ -16,6 +16,7 @@ from rich.table import Table
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.files import write_text
+from lit_cifar.sources import settled
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, Study, plan_runs, plan_searches
@@ -51,13 +52,14 @@ def conduct(
     source = CIFAR10DataModule(**data).source
     console.print(f"[bold]{study.title}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
     source.prepare()
+    data = {**data, "source": settled(data["source"], source)}  # workers must not choose again
     console.print(f"Data: {source.name}. Folder: {folder}", highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=1):
             learning_rates = _search(study, data, folder, workers, console)
             runs = [_with_learning_rate(run, learning_rates) for run in plan_runs(study, data)]
-            rows = _run(runs, folder, workers, console)
+            rows = _run(runs, folder, workers, console, source.name)
             result = _collect(study, runs, rows, folder, command, source.name)
     except Timeout as error:
         raise UserError(f"Another `compare` is at work in {folder}: wait for it, or give another --output.") from error
@@ -98,7 +100,7 @@ def _search(study: Study, data: Mapping[str, Any], folder: Path, workers: int, c
     searches = plan_searches(study, data)
     if searches:
         console.print(f"Searching the learning rate of {len(searches)} runs.")
-    rows = _run(searches, folder, workers, console)
+    rows = _run(searches, folder, workers, console, "")
     for row in rows:
         if row["status"] != "ok":
             console.print(f"[bold]{row['run']} keeps its variant's learning rate: {row['reason']}", highlight=False)
@@ -111,12 +113,12 @@ def _with_learning_rate(run: PlannedRun, found: Mapping[str, float]) -> PlannedR
     return replace(run, protocol=replace(run.protocol, learning_rate=found[run.name]))
 
 
-def _run(runs: Sequence[PlannedRun], folder: Path, workers: int, console: Console) -> list[Row]:
+def _run(runs: Sequence[PlannedRun], folder: Path, workers: int, console: Console, data_source: str) -> list[Row]:
     """Do what isn't done yet; the rows in the order of the plan."""
     rows: dict[tuple[str, int], Row] = {}
     with StudyProgress(len(runs), console) as progress:
         for run, row, here in run_all(runs, folder, workers, progress.epoch):
-            rows[run.name, run.seed] = row
+            rows[run.name, run.seed] = {**row, "data_source": data_source}
             progress.finished(run, row, here=here)
             done = [rows[r.name, r.seed] for r in runs if (r.name, r.seed) in rows]
             if run.kind == "train":

@@ -158,7 +158,6 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         "val_acc": float(best["val/accuracy"]),
         **_test(run, model, data, by_loss, by_accuracy),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "data_source": data.source.name,
     }
 
 

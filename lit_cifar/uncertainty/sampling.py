@@ -20,7 +20,7 @@ _LIVE_TENSORS = 8
 """How many tensors as large as the largest activation live at once, masks and workspaces included."""
 
 _MOST_IMAGES = 1024
-_CPU_CACHE = 2**22
+_CPU_CACHE = 2**21
 _FEWEST_ROWS = 1024
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lit_cifar.sources.synthetic import SyntheticSource
+
 COLUMNS = {
     "variant",
     "seed",
@@ -108,6 +110,23 @@ def test_a_changed_plan_is_run_anew(lit_cifar: Run, arguments: list[object], wor
     code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--max_epochs", 1)
     assert code == 0, err
     assert results(folder).dropna(subset="epochs")["epochs"].max() == 1
+
+
+def test_auto_is_chosen_once_and_said_in_every_artifact(
+    lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SyntheticSource.__init__, "__kwdefaults__", {"train_size": 300, "test_size": 50, "seed": 0})
+    (workspace / "tiny.yaml").write_text(STUDY)
+    nowhere = ["--data.urls", "[http://127.0.0.1:9/cifar-10-python.tar.gz]"]
+    code, out, err = lit_cifar("compare", "--study", "tiny.yaml", "--data.source", "auto", *nowhere, "--workers", 0)
+    assert code == 0, err
+    assert err.count("SYNTHETIC IMAGES") == 1
+    name = "synthetic shapes (CIFAR-10 could not be had)"
+    folder = workspace / "logs/compare/tiny"
+    assert set(pd.read_csv(folder / "results.csv")["data_source"]) == {name}
+    assert name in " ".join(out.split())
+    for artifact in ("report.html", "report.md"):
+        assert name in (folder / artifact).read_text()
 
 
 @pytest.mark.slow
