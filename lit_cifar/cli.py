@@ -25,7 +25,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except KeyboardInterrupt:
-        return _fail("Interrupted.")
+        return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.")
     return 0
 
 

@@ -7,47 +7,28 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-from torchmetrics import Metric
 
 import variants
 from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
 from lit_cifar.flat_parameters import FlatParameters, can_flatten, is_elementwise
+from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
+from lit_cifar.uncertainty import MCPrediction, mc_predict
 from variants import Variant
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-ImageShape = tuple[int, int, int]
-
-
-class LossAndAccuracy(Metric):
-    """Mean loss and share of right answers over an epoch: summed on the device, read once, summed over processes."""
-
-    totals: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits [B, classes] and labels [B]."""
-        batch_size = len(labels)
-        correct = (logits.argmax(1) == labels).sum()
-        self.totals += torch.stack([loss.detach() * batch_size, correct, torch.full_like(correct, batch_size)])
-
-    def compute(self) -> dict[str, Tensor]:
-        loss, correct, count = self.totals
-        return {"loss": loss / count, "accuracy": correct / count}
+UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
+"""What MC dropout adds to each prediction; see `MCPrediction`."""
 
 
 class LitClassifier(LightningModule):
@@ -63,6 +44,8 @@ class LitClassifier(LightningModule):
         optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (Smith 2018, arXiv:1803.09820; stepped every batch), or
             a torch scheduler class, stepped every epoch.
+        mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
+            Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
     """
 
     def __init__(
@@ -72,12 +55,15 @@ class LitClassifier(LightningModule):
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
         scheduler: SchedulerFactory | Literal["one_cycle"] | None = None,
+        mc_samples: int = 0,
     ) -> None:
         super().__init__()
         if variant is None:
             raise UserError(f"Which variant? Give --model.variant NAME, one of {', '.join(variants.available())}.")
         if learning_rate is not None and not 0 < learning_rate < float("inf"):
             raise UserError(f"--model.learning_rate {learning_rate} is out of range: give a number above 0, like 1e-3.")
+        if mc_samples < 0:
+            raise UserError(f"--model.mc_samples {mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
         self.variant = variant
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
@@ -85,7 +71,9 @@ class LitClassifier(LightningModule):
         self.network: nn.Sequential | None = None
         self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
-        self.train_metric, self.val_metric, self.test_metric = (LossAndAccuracy() for _ in range(3))
+        self.mc_samples = mc_samples
+        self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
+        self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.network is None:
@@ -102,10 +90,13 @@ class LitClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of uint8 images [B, 3, 32, 32]."""
+        logits: Tensor = self._built()(images)
+        return logits
+
+    def _built(self) -> nn.Sequential:
         if self.network is None:
             raise UserError("There are no trained weights yet: fit first, or give --ckpt_path FILE.")
-        logits: Tensor = self.network(images)
-        return logits
+        return self.network
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step("train", batch)
@@ -114,12 +105,25 @@ class LitClassifier(LightningModule):
         self._step("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step("test", batch)
+        images, labels = batch
+        self.test_scores.update(self(images).softmax(1), labels)
+        if self.mc_samples:
+            self.mc_test_scores.update(self._mc_predict(images, batch_idx).probabilities, labels)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Class probabilities [B, classes] and the index of each image in the prediction set, [B]."""
+        """What is known of each image: its index in the prediction set [B], class probabilities [B, classes], and with
+        MC dropout four uncertainties [B]."""
         images, indices = batch
-        return {"indices": indices, "probabilities": self(images).softmax(1)}
+        if not self.mc_samples:
+            return {"indices": indices, "probabilities": self(images).softmax(1)}
+        predicted = self._mc_predict(images, batch_idx)
+        found = {name: getattr(predicted, name) for name in ("probabilities", *UNCERTAINTIES)}
+        return {"indices": indices, **found}
+
+    def _mc_predict(self, images: Tensor, batch_idx: int) -> MCPrediction:
+        """MC dropout on a batch; every batch of every process has masks of its own."""
+        seed = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        return mc_predict(self._built(), images, samples=self.mc_samples, seed=seed)
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
@@ -128,7 +132,14 @@ class LitClassifier(LightningModule):
         self._log_epoch("val")
 
     def on_test_epoch_end(self) -> None:
-        self._log_epoch("test")
+        """Log the scores of the plain network, and of MC dropout beside them as `test/mc_…`."""
+        scores = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
+        scores["test/loss"] = scores["test/nll"]  # the same figure under its name in training
+        if self.mc_samples:
+            scores |= {f"test/mc_{name}": value for name, value in self.mc_test_scores.compute().items()}
+        self.test_scores.reset()
+        self.mc_test_scores.reset()
+        self.log_dict(scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()

@@ -55,7 +55,7 @@ class FusedNAdam(optim.NAdam):
         return scratch[: momentum.numel()].view_as(momentum).copy_(momentum)
 
     def _step_one(self, p: Tensor, group: dict[str, Any]) -> None:
-        self._init_group({**group, "params": [p]}, [], [], [], [], [], [])
+        self._init_group({**group, "params": [p]}, [], [], [], [], [], [])  # type: ignore[no-untyped-call]
         state = self.state[p]
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["momentum_decay"]
         step = state["step"].item() + 1

@@ -18,7 +18,8 @@ from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, RestoreBestWeights
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
-from lit_cifar.module import LitClassifier, LossAndAccuracy
+from lit_cifar.metrics import LossAndAccuracy
+from lit_cifar.module import LitClassifier
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def _run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, workers: int, r
 def _terminate(pool: ProcessPoolExecutor) -> None:
     """End workers at once when the study is interrupted: an unfinished run is done anew next time."""
     for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.terminate()
+        process.kill()  # Lightning would answer a softer signal by finishing its epoch
 
 
 def _pass_on(news: Queue[EpochNews], report: Report) -> None:

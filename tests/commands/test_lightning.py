@@ -76,6 +76,73 @@ def test_predict_writes_a_row_for_each_picture(
     assert (table["label"] == table["prediction"]).mean() > 0.8
 
 
+@pytest.fixture
+def with_dropout(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> Path:
+    """The best checkpoint of a short run with alpha dropout."""
+    code, _, err = lit_cifar("fit", "--model.variant", "AlphaDropout", *SMALL, *on_pictures, "--trainer.max_epochs", 2)
+    assert code == 0, err
+    return workspace / "logs/fit/AlphaDropout/version_0/checkpoints/best.ckpt"
+
+
+def test_test_measures_mc_dropout_beside_the_plain_network(
+    with_dropout: Path, lit_cifar: Run, on_pictures: list[object]
+) -> None:
+    code, out, err = lit_cifar("test", "--ckpt_path", with_dropout, *on_pictures, "--model.mc_samples", 20)
+    assert code == 0, err
+    for score in ("accuracy", "nll", "brier", "ece", "aurc"):
+        assert f"test/{score}" in out
+        assert f"test/mc_{score}" in out
+
+
+def test_predict_with_mc_dropout_tells_uncertainties(
+    with_dropout: Path, lit_cifar: Run, pictures: Path, workspace: Path
+) -> None:
+    (workspace / "mine").mkdir()
+    for source in (pictures / "test/cat").iterdir():
+        (workspace / "mine" / source.name).write_bytes(source.read_bytes())
+    (workspace / "mine/broken.png").write_bytes(b"no picture")
+    tables = []
+    for name in ("one.csv", "two.parquet"):
+        code, out, err = lit_cifar(
+            "predict", "--ckpt_path", with_dropout, "--data.pictures", "mine", "--model.mc_samples", 20,
+            "--predictions.output", name,
+        )  # fmt: skip
+        assert code == 0, err
+        assert "1 of them could not be read" in out
+        tables.append(pd.read_csv(name) if name.endswith("csv") else pd.read_parquet(name))
+    table, again = tables
+    pd.testing.assert_frame_equal(table, again, check_dtype=False, rtol=1e-5)
+    assert table["path"].tolist()[-1] == "broken.png"
+    assert table["error"].notna().tolist() == [False] * 8 + [True]
+    read = table[table["error"].isna()]
+    assert (read["predictive_entropy"] >= read["expected_entropy"] - 1e-6).all()
+    assert (read["mutual_information"] > 0).all()
+    assert read["variation_ratio"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("out.txt", ".csv or .parquet"), ("file/out.csv", "can't be written to file/out.csv")]
+)
+def test_an_output_that_can_not_be_written_is_found_before_the_work(
+    name: str, message: str, with_dropout: Path, lit_cifar: Run, pictures: Path
+) -> None:
+    Path("file").write_text("not a folder")
+    code, out, err = lit_cifar(
+        "predict", "--ckpt_path", with_dropout, "--data.pictures", pictures, "--predictions.output", name
+    )
+    assert code != 0
+    assert message in err
+    assert "Predictions of" not in out
+
+
+def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: list[object]) -> None:
+    code, _, err = lit_cifar(
+        "test", "--ckpt_path", fitted / "checkpoints/best.ckpt", *on_pictures, "--model.mc_samples", 10
+    )
+    assert code != 0
+    assert "it has no dropout layers" in err
+
+
 def test_loads_from_python(fitted: Path) -> None:
     model = LitClassifier.load_from_checkpoint(fitted / "checkpoints/best.ckpt")
     assert model.class_names == ("cat", "dog", "frog")

@@ -1,0 +1,50 @@
+"""What is measured over an epoch: kept on the device, read once, put together over processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from lit_cifar.uncertainty import evaluate
+
+
+class LossAndAccuracy(Metric):
+    """Mean loss and share of right answers over an epoch."""
+
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss, logits [B, classes] and labels [B]."""
+        batch_size = len(labels)
+        correct = (logits.argmax(1) == labels).sum()
+        self.totals += torch.stack([loss.detach() * batch_size, correct, torch.full_like(correct, batch_size)])
+
+    def compute(self) -> dict[str, Tensor]:
+        loss, correct, count = self.totals
+        return {"loss": loss / count, "accuracy": correct / count}
+
+
+class ProbabilityScores(Metric):
+    """The scores of class probabilities: accuracy, nll, brier, ece and aurc."""
+
+    probabilities: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Add a batch: probabilities [B, classes] and labels [B]."""
+        self.probabilities.append(probabilities)
+        self.labels.append(labels)
+
+    def compute(self) -> dict[str, float]:
+        return evaluate(dim_zero_cat(self.probabilities), dim_zero_cat(self.labels))
