@@ -79,6 +79,11 @@ class CIFAR10DataModule(LightningDataModule):
         return self._sets["train"].images
 
     @property
+    def val_images(self) -> Tensor:
+        """The images of the validation split, uint8 [N, 3, 32, 32]."""
+        return self._sets["val"].images
+
+    @property
     def test_images(self) -> InMemoryImages:
         """The test images and their labels."""
         return self._sets["test"]

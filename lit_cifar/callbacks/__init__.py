@@ -2,12 +2,14 @@
 
 from lit_cifar.callbacks.best_weights import RestoreBestWeights
 from lit_cifar.callbacks.epoch_time import EpochTime
+from lit_cifar.callbacks.layer_statistics import LayerStatistics
 from lit_cifar.callbacks.non_finite_loss import NonFiniteLossError, StopOnNonFiniteLoss
 from lit_cifar.callbacks.prediction_writer import PredictionWriter
 from lit_cifar.callbacks.run_description import RunDescription
 
 __all__ = [
     "EpochTime",
+    "LayerStatistics",
     "NonFiniteLossError",
     "PredictionWriter",
     "RestoreBestWeights",

@@ -12,7 +12,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import variants
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, PredictionWriter, RestoreBestWeights, RunDescription, StopOnNonFiniteLoss
+from lit_cifar.callbacks import (
+    EpochTime,
+    LayerStatistics,
+    PredictionWriter,
+    RestoreBestWeights,
+    RunDescription,
+    StopOnNonFiniteLoss,
+)
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.loggers import run_loggers
@@ -42,6 +49,7 @@ class LitCifarCLI(LightningCLI):
                 "max_epochs": 100,
                 "callbacks": [
                     EpochTime(),
+                    LayerStatistics(),
                     StopOnNonFiniteLoss(),
                     RestoreBestWeights(),
                     RunDescription(),

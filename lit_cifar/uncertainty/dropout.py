@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -80,16 +81,19 @@ class SeededMasks(Masks):
         images = range(1) if self.shared else draw.images
         units = prod(draw.shape)
         words = -(-units // 4)
-        starts = torch.tensor([[self._start(draw.call, sample)] for sample in draw.samples], device=draw.device)
+        starts = torch.tensor(_starts(self.seed, draw.call, draw.samples), device=draw.device)[:, None]
         counters = torch.arange(images.start * words, images.stop * words, device=draw.device).mul_(_GOLDEN_GAMMA)
         bits = _splitmix64(starts + counters).view(torch.int16).view(len(draw.samples), len(images), -1)
         dropped = min(max(round(draw.rate * _RATES), 1), _RATES - 1)
         keep = torch.empty(*bits.shape[:2], units, dtype=draw.dtype, device=draw.device)
         return torch.ge(bits[..., :units], dropped - _RATES // 2, out=keep).view(*bits.shape[:2], *draw.shape)
 
-    def _start(self, call: int, sample: int) -> int:
-        digest = hashlib.blake2b(f"{self.seed} {call} {sample}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little", signed=True)
+
+@lru_cache(maxsize=1024)
+def _starts(seed: int, call: int, samples: range) -> tuple[int, ...]:
+    """Where the counters of one call of a dropout layer start for each sample."""
+    digests = (hashlib.blake2b(f"{seed} {call} {sample}".encode(), digest_size=8).digest() for sample in samples)
+    return tuple(int.from_bytes(digest, "little", signed=True) for digest in digests)
 
 
 def _splitmix64(counters: Tensor) -> Tensor:
@@ -122,10 +126,28 @@ class Switch:
                 "dimension must be the images. Use layers with batch_first=True, or move the images to the front."
             )
         folded = x.reshape(len(self._samples), len(self._images), len(x) // rows, *x.shape[1:])
-        shape = (folded.shape[2], *_mask_shape(layer, x))
+        return _drop(layer, folded, self._keep(layer, x, len(x) // rows)).reshape(x.shape)
+
+    def linear(self, layer: _DropoutNd, linear: nn.Linear, x: Tensor) -> Tensor:
+        """What `linear(layer(x))` is for every sample of images [N, units] that the samples share: [samples * N, C].
+
+        The masks go to the weights: no sample has units of its own.
+        """
+        keep = self._keep(layer, x, 1).flatten(2)
+        scale, floor, shift = _affine(layer)
+        kept = (x - floor) * scale
+        if keep.shape[1] == 1:
+            logits = kept @ (keep * linear.weight).transpose(1, 2)
+        else:
+            logits = (keep.transpose(0, 1) @ (kept[:, None] * linear.weight).transpose(1, 2)).transpose(0, 1)
+        constant = linear.weight.sum(1) * (scale * floor + shift)
+        return (logits + (constant if linear.bias is None else constant + linear.bias)).flatten(0, 1)
+
+    def _keep(self, layer: _DropoutNd, x: Tensor, rows_per_image: int) -> Tensor:
+        shape = (rows_per_image, *_mask_shape(layer, x))
         draw = Draw(self.calls, layer.p, shape, self._samples, self._images, x.dtype, x.device)
         self.calls += 1
-        return _drop(layer, folded, self._masks.keep(draw).to(x)).reshape(x.shape)
+        return self._masks.keep(draw).to(x)
 
 
 def _mask_shape(layer: _DropoutNd, x: Tensor) -> tuple[int, ...]:
@@ -136,15 +158,30 @@ def _mask_shape(layer: _DropoutNd, x: Tensor) -> tuple[int, ...]:
     return (1 if whole_row else x.shape[1], *(1 for _ in x.shape[2:]))
 
 
+def _affine(layer: _DropoutNd) -> tuple[float, float, float]:
+    """Scale, floor and shift: in training mode the layer returns scale * (x or, where dropped, floor) + shift."""
+    if not isinstance(layer, _ALPHA):
+        return 1 / (1 - layer.p), 0.0, 0.0
+    # Klambauer et al. 2017, arXiv:1706.02515: mean 0 and variance 1 stay what they are
+    scale = ((1 - layer.p) * (1 + layer.p * _SELU_FLOOR**2)) ** -0.5
+    return scale, _SELU_FLOOR, -scale * layer.p * _SELU_FLOOR
+
+
 def _drop(layer: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:
     """Drop the units that aren't kept, as the layer does in training mode."""
     if layer.p == 1:
         return torch.zeros_like(x)
-    if not isinstance(layer, _ALPHA):
-        return x * (keep / (1 - layer.p))
-    # Klambauer et al. 2017, arXiv:1706.02515: x or the floor, less the floor's share, scaled back to variance 1
-    scale = ((1 - layer.p) * (1 + layer.p * _SELU_FLOOR**2)) ** -0.5
-    return torch.addcmul((keep - (1 - layer.p)).mul_(-scale * _SELU_FLOOR), x, keep, value=scale)
+    scale, floor, shift = _affine(layer)
+    if not floor:
+        return x * (keep * scale)
+    return torch.addcmul((keep * (-scale * floor)).add_(scale * floor + shift), x, keep, value=scale)
+
+
+def can_take_masks(layer: nn.Module, linear: nn.Module) -> bool:
+    """Whether the two, one after the other, are dropout and a linear layer and nothing else: no hooks, no subclass."""
+    hooked = linear._forward_hooks or linear._forward_pre_hooks or layer._forward_pre_hooks
+    ours_alone = not hooked and len(layer._forward_hooks) == 1
+    return ours_alone and isinstance(layer, _ELEMENTWISE) and 0 < layer.p < 1 and type(linear) is nn.Linear
 
 
 @contextmanager

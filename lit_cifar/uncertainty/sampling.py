@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_cifar.errors import UserError
-from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, masked_dropout
+from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, can_take_masks, masked_dropout
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that activations and masks may take at a time, unless said otherwise."""
@@ -91,13 +91,24 @@ class _Plan:
 def _pieces(network: nn.Module, images: Tensor, samples: int, switch: Switch, memory_budget: int) -> Iterator[Piece]:
     device = next(network.parameters(), images).device
     plan = _make_plan(network, images[:2].to(device, copy=True), switch, memory_budget)
-    for some_images in _ranges(len(images), plan.images):
-        x = _run(plan.shared, images[some_images.start : some_images.stop].to(device))
-        for some_samples in _ranges(samples, max(1, plan.rows // len(x))):
-            switch.select(some_samples, some_images)
-            # repeat copies, so that layers that work in place leave x as it is
-            logits = _run(plan.sampled, x.repeat(len(some_samples), *(1 for _ in x.shape[1:])))
-            yield Piece(some_samples, some_images, logits.view(len(some_samples), len(x), -1))
+    for block in _ranges(range(len(images)), plan.images):
+        x = _run(plan.shared, images[block.start : block.stop].to(device))
+        for part in _ranges(block, max(1, plan.rows // samples)):
+            for some_samples in _ranges(range(samples), max(1, plan.rows // len(part))):
+                switch.select(some_samples, part)
+                logits = _sample(plan.sampled, switch, x[part.start - block.start :][: len(part)], len(some_samples))
+                yield Piece(some_samples, part, logits.view(len(some_samples), len(part), -1))
+
+
+def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Tensor:
+    """Logits [samples * N, C] of images [N, ...]."""
+    match links:
+        case [nn.Module() as dropout, nn.Linear() as linear, *others] if (
+            x.dim() == 2 and 2 * linear.out_features <= samples and can_take_masks(dropout, linear)
+        ):
+            return _run(others, switch.linear(dropout, linear, x))
+    # repeat copies, so that layers that work in place leave x as it is
+    return _run(links, x.repeat(samples, *(1 for _ in x.shape[1:])))
 
 
 def _make_plan(network: nn.Module, images: Tensor, switch: Switch, memory_budget: int) -> _Plan:
@@ -151,6 +162,6 @@ def _measure(modules: Sequence[nn.Module], x: Tensor) -> tuple[Any, int]:
             hook.remove()
 
 
-def _ranges(total: int, size: int) -> Iterator[range]:
-    for start in range(0, total, size):
-        yield range(start, min(start + size, total))
+def _ranges(whole: range, size: int) -> Iterator[range]:
+    for start in range(whole.start, whole.stop, size):
+        yield range(start, min(start + size, whole.stop))

@@ -55,7 +55,8 @@ def test_shipped_studies_parse_and_build(name: str) -> None:
         build_model(run["model"])
     assert study.quickly().seeds < study.seeds
     assert study.quickly().protocol.max_epochs < study.protocol.max_epochs
-    assert study.seeds >= minimum_seeds(len(study.questions)), "with so few seeds no question can be answered"
+    if study.questions:
+        assert study.seeds >= minimum_seeds(len(study.questions)), "with so few seeds no question can be answered"
 
 
 def test_plan_goes_seed_by_seed() -> None:

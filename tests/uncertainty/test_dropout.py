@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import Draw, Masks, SeededMasks, active_dropout, masked_dropout
+from lit_cifar.uncertainty.dropout import _starts
 
 
 def draw(rate: float, shape: tuple[int, ...], samples: range, images: range, *, call: int = 0) -> Draw:
@@ -98,7 +99,7 @@ def test_masks_depend_on_what_they_are_for_alone() -> None:
 def test_random_bits_are_splitmix64() -> None:
     """Against the published algorithm in Python's integers."""
     masks, units = SeededMasks(9), 10
-    state = masks._start(2, 3)
+    state = _starts(9, 2, range(3, 4))[0]
     words = []
     for image in range(2):
         for word in range(3):

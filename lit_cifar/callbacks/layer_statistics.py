@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from lit_cifar.figures import layer_statistics
+
+STATISTICS = {
+    "mean": ("mean of activations", 0.0),
+    "std": ("standard deviation of activations", 1.0),
+    "dead": ("share of dead units", None),
+    "gradient_norm": ("gradient norm", None),
+    "update_ratio": ("size of an update over size of the weights", None),
+}
+"""What is logged of each layer, in words, and the value a self-normalizing network keeps, if it keeps one."""
+
+
+class LayerStatistics(Callback):
+    """Log how each layer is doing, once an epoch, as `layer_<statistic>/<layer>`, and all of it as pictures at the end.
+
+    A layer is a named part of the variant's network that has weights; its activations are that part's output for the
+    first validation images. A unit is dead if its output hardly differs between them: by less than a thousandth of the
+    layer's largest output. Gradient norm and update ratio are those of the epoch's last step.
+
+    Args:
+        images: Number of validation images.
+    """
+
+    def __init__(self, images: int = 500) -> None:
+        self.images = images
+        self._before: dict[str, Tensor] = {}
+        self._last_step: dict[str, Tensor] = {}
+        self._history: dict[str, list[list[float]]] = defaultdict(list)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == trainer.num_training_batches - 1:
+            self._before = {name: _flat(layer) for name, layer in layers(pl_module).items()}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx != trainer.num_training_batches - 1:
+            return
+        for name, layer in layers(pl_module).items():
+            before = self._before[name]
+            self._last_step[f"gradient_norm/{name}"] = _flat(layer, gradients=True).norm()
+            self._last_step[f"update_ratio/{name}"] = (_flat(layer) - before).norm() / before.norm()
+        self._before = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        images = data.val_images[: self.images].to(pl_module.device)
+        found = {**activation_statistics(pl_module, images), **self._last_step}
+        pl_module.log_dict({f"layer_{name}": value for name, value in found.items()}, rank_zero_only=True)
+        for statistic in STATISTICS:
+            self._history[statistic].append([float(found[f"{statistic}/{name}"]) for name in layers(pl_module)])
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data_source = trainer.datamodule.source.name  # type: ignore[attr-defined]
+        for logger in trainer.loggers:
+            if not hasattr(logger.experiment, "add_figure"):
+                continue
+            for statistic, (words, ideal) in STATISTICS.items():
+                values = torch.tensor(self._history[statistic]).T
+                picture = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
+                logger.experiment.add_figure(f"layers/{statistic}", picture, len(values.T) - 1)
+
+
+def layers(pl_module: LightningModule) -> Mapping[str, nn.Module]:
+    """The named parts of a classifier's network that have weights, from the input on; the scaling isn't one."""
+    body: nn.Module = pl_module.network.body  # type: ignore[union-attr, assignment]
+    found = {name: part for name, part in body.named_children() if next(part.parameters(), None) is not None}
+    return found or {"network": body}
+
+
+@torch.no_grad()
+def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
+    """Mean, standard deviation and share of dead units of each layer's output for uint8 images [N, 3, 32, 32]."""
+    found: dict[str, Tensor] = {}
+    with _outputs(layers(pl_module)) as outputs, _evaluating(pl_module):
+        pl_module(images)
+        for name, output in outputs.items():
+            units = output.flatten(1)
+            ranges = units.amax(0) - units.amin(0)
+            found[f"mean/{name}"], found[f"std/{name}"] = units.mean(), units.std()
+            found[f"dead/{name}"] = (ranges <= 1e-3 * units.abs().max()).float().mean()
+    return found
+
+
+@contextmanager
+def _outputs(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """What each part gives in the forward passes inside the block."""
+    outputs: dict[str, Tensor] = {}
+    hooks = [
+        part.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
+        for name, part in parts.items()
+    ]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+
+
+def _flat(layer: nn.Module, *, gradients: bool = False) -> Tensor:
+    """A layer's weights, or their gradients, in one row."""
+    tensors = (p.grad if gradients else p.detach() for p in layer.parameters())
+    return torch.cat([tensor.flatten() for tensor in tensors if tensor is not None])

@@ -1,0 +1,83 @@
+"""What is said of each layer, on networks where it is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+import variants
+from lit_cifar.callbacks import LayerStatistics
+from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.module import LitClassifier
+from lit_cifar.scaling import Scale
+from variants import DenseVariant
+
+
+class HalfDead(DenseVariant):
+    """Every second unit of a hidden layer is dead."""
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        with torch.no_grad():
+            dense.bias[::2] = -1e6
+        return [dense, nn.ReLU()]
+
+
+def classifier(variant: DenseVariant) -> LitClassifier:
+    seed_everything(0, verbose=False)
+    model = LitClassifier(variant)
+    model.build(("a", "b", "c"), Scale(torch.full((3, 32, 32), 127.5), torch.full((3, 32, 32), 73.9)))
+    return model
+
+
+def random_images(count: int) -> torch.Tensor:
+    return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_layers_are_those_with_weights() -> None:
+    assert list(layers(classifier(HalfDead(depth=2)))) == ["hidden_01", "hidden_02", "output"]
+
+
+def test_dead_units_are_counted() -> None:
+    found = activation_statistics(classifier(HalfDead(depth=2, width=40)), random_images(50))
+    assert found["dead/hidden_01"] == found["dead/hidden_02"] == 0.5
+    assert found["dead/output"] == 0
+
+
+def test_selu_keeps_mean_zero_and_deviation_one() -> None:
+    found = activation_statistics(classifier(variants.get("SELU")(depth=20, width=200)), random_images(500))
+    for index in range(1, 21):
+        assert found[f"mean/hidden_{index:02d}"] == pytest.approx(0, abs=0.1)
+        assert found[f"std/hidden_{index:02d}"] == pytest.approx(1, abs=0.15)
+
+
+def test_modes_and_buffers_are_left_alone() -> None:
+    model = classifier(variants.get("BatchNorm")(depth=2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    activation_statistics(model, random_images(10))
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Path, tmp_path: Path) -> None:
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=90)
+    seed_everything(0, verbose=False)
+    model = LitClassifier(variants.get("ELU")(depth=2, width=8), optimizer=torch.optim.SGD, learning_rate=0.01)
+    logger = CSVLogger(tmp_path, name="", version="")
+    Trainer(
+        max_epochs=2, logger=logger, callbacks=[LayerStatistics()], log_every_n_steps=1, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, accelerator="cpu",
+    ).fit(model, datamodule=data)  # fmt: skip
+    metrics = pd.read_csv(tmp_path / "metrics.csv").groupby("epoch").first()
+    for name, layer in layers(model).items():
+        weights = torch.cat([p.detach().flatten() for p in layer.parameters()]).norm().item()
+        update = metrics[f"layer_update_ratio/{name}"] * weights
+        assert update[1] == pytest.approx(0.01 * metrics[f"layer_gradient_norm/{name}"][1], rel=0.01)  # SGD's update
+        assert metrics[f"layer_std/{name}"].notna().all()
