@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -12,7 +14,16 @@ from lit_cifar.errors import UserError
 
 
 class OneLineErrorParser(LightningArgumentParser):
-    """A parser whose complaints are one `UserError` for people instead of pages of types."""
+    """A parser whose complaints are one `UserError` for people instead of pages of types.
+
+    It knows the variants of installed plugins by name, and by class path those of modules in the current folder.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        variants.available()  # jsonargparse finds only what is imported
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(readable(message)) from ex

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from lit_cifar.figures import layer_statistics
@@ -64,7 +65,7 @@ class LayerStatistics(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data_source = trainer.datamodule.source.name  # type: ignore[attr-defined]
         for logger in trainer.loggers:
-            if not hasattr(logger.experiment, "add_figure"):
+            if not isinstance(logger, TensorBoardLogger):
                 continue
             for statistic, (words, ideal) in STATISTICS.items():
                 values = torch.tensor(self._history[statistic]).T

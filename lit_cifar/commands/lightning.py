@@ -80,8 +80,10 @@ class LitCifarCLI(LightningCLI):
             raise UserError(f"{self.config.subcommand} needs trained weights: give --ckpt_path FILE.")
         described = checkpoints.description(checkpoints.read(given.ckpt_path))
         given.model.learning_rate = described["learning_rate"]
+        spec = described["variant"]
         if given.model.variant is None:
-            spec = variants.to_spec(variants.from_spec(described["variant"]))
+            variants.from_spec(spec)  # which must know it: a checkpoint can't make anything be imported
+        if given.model.variant is None or given.model.variant.class_path == spec["class_path"]:
             given.model.variant = Namespace(class_path=spec["class_path"], init_args=Namespace(**spec["init_args"]))
 
     def instantiate_classes(self) -> None:

@@ -246,3 +246,30 @@ def test_help_and_version_do_not_import_torch() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert "lit-cifar 0.1.0" in result.stdout
     assert "compare" in result.stdout
+
+
+MY_VARIANT = """
+from torch import nn
+from variants import DenseVariant
+
+class Mine(DenseVariant):
+    def hidden_block(self, dense, index):
+        return [dense, nn.Tanh()]
+"""
+
+
+def test_a_variant_of_the_users_own_by_its_class_path(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("my_module_a.py").write_text(MY_VARIANT)
+    code, _, err = lit_cifar(
+        "fit", "--model.variant", "my_module_a.Mine", *SMALL, *on_pictures, "--trainer.max_epochs", 1
+    )
+    assert code == 0, err
+    best = workspace / "logs/fit/Mine/version_0/checkpoints/best.ckpt"
+    code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
+    assert code != 0
+    assert "--model.variant my_module_a.Mine" in err, "a checkpoint alone must not make us import anything"
+    code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures, "--model.variant", "my_module_a.Mine")
+    assert code == 0, err
