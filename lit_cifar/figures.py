@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm
+from matplotlib.colors import CenteredNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -270,7 +270,7 @@ def layer_statistics(
     """
     grid = np.asarray(values, dtype=float)
     figure, ((ax,),) = _figure(f"Layers: {statistic}", data_source, 1, 1, 1.6 + 0.2 * max(len(layers), 8))
-    colors = {"cmap": "viridis"} if ideal is None else {"cmap": "PuOr_r", "norm": CenteredNorm(ideal)}
+    colors = {"cmap": "viridis"} if ideal is None else {"cmap": "PuOr_r", "norm": _centered(grid, ideal)}
     extent = (0.5, grid.shape[1] + 0.5, -0.5, len(layers) - 0.5)
     image = ax.imshow(grid, **colors, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
     ax.set_yticks(range(len(layers)), layers, fontsize=9)
@@ -279,6 +279,14 @@ def layer_statistics(
     ax.grid(visible=False)
     figure.colorbar(image, label=statistic)
     return _plain(figure)
+
+
+def _centered(grid: Floats, ideal: float) -> Normalize:
+    """Colours that part at the ideal; where nothing is negative, the scale has no negative numbers."""
+    reach = max(float(np.abs(grid - ideal).max()), 1e-9)
+    if ideal > 0 and grid.min() >= 0:
+        return TwoSlopeNorm(ideal, vmin=max(0.0, ideal - reach), vmax=ideal + reach)
+    return CenteredNorm(ideal, reach)
 
 
 def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:

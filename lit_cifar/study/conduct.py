@@ -69,7 +69,7 @@ def conduct(
 
 
 def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
-    """The summary for a terminal: means over seeds with the half-widths of their 95 % intervals."""
+    """The summary for a terminal: means over seeds, of accuracies with the half-widths of their 95 % intervals."""
     columns = [column for column in TERMINAL_COLUMNS if column in summary]
     title = f"{study.title}\n{study.seeds} seeds, mean ± 95 % interval, {data_source}"
     shown_table = Table("run", "lr", *(TERMINAL_COLUMNS[column] for column in columns), title=title)
@@ -83,7 +83,7 @@ def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
 def _with_interval(row: Mapping[Any, Any], column: str) -> str:
     measure = MEASURES[column]
     mean, half_width = measure.text(row[column]), measure.text((row[f"{column}_high"] - row[f"{column}_low"]) / 2)
-    return (mean if half_width == "–" else f"{mean} ±{half_width}").replace(" %", "")
+    return f"{mean} ±{half_width}".replace(" %", "") if measure.percent and half_width != "–" else mean
 
 
 def _check(study: Study) -> None:
