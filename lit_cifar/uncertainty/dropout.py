@@ -128,10 +128,10 @@ class Switch:
         folded = x.reshape(len(self._samples), len(self._images), len(x) // rows, *x.shape[1:])
         return _drop(layer, folded, self._keep(layer, x, len(x) // rows)).reshape(x.shape)
 
-    def linear(self, layer: _DropoutNd, linear: nn.Linear, x: Tensor) -> Tensor:
-        """What `linear(layer(x))` is for every sample of images [N, units] that the samples share: [samples * N, C].
+    def linear(self, linear: nn.Linear, layer: _DropoutNd, x: Tensor) -> Tensor:
+        """`linear(layer(x))` [samples * N, C] of every sample, for images [N, units] that the samples share.
 
-        The masks go to the weights: no sample has units of its own.
+        The images multiply the weights, or with shared masks the masks do, so no sample needs units of its own.
         """
         keep = self._keep(layer, x, 1).flatten(2)
         scale, floor, shift = _affine(layer)
@@ -177,11 +177,11 @@ def _drop(layer: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:
     return torch.addcmul((keep * (-scale * floor)).add_(scale * floor + shift), x, keep, value=scale)
 
 
-def can_take_masks(layer: nn.Module, linear: nn.Module) -> bool:
-    """Whether the two, one after the other, are dropout and a linear layer and nothing else: no hooks, no subclass."""
-    hooked = linear._forward_hooks or linear._forward_pre_hooks or layer._forward_pre_hooks
-    ours_alone = not hooked and len(layer._forward_hooks) == 1
-    return ours_alone and isinstance(layer, _ELEMENTWISE) and 0 < layer.p < 1 and type(linear) is nn.Linear
+def takes_masks(linear: nn.Linear, layer: _DropoutNd, x: Tensor) -> bool:
+    """Whether `Switch.linear` may stand for the two layers: no hook but ours would miss its call."""
+    hooks = (linear._forward_hooks, linear._forward_pre_hooks, layer._forward_pre_hooks)
+    plain = type(linear) is nn.Linear and isinstance(layer, _ELEMENTWISE) and 0 < layer.p < 1 and x.dim() == 2
+    return plain and not any(hooks) and len(layer._forward_hooks) == 1
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar.errors import UserError
-from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, can_take_masks, masked_dropout
+from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, masked_dropout, takes_masks
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that activations and masks may take at a time, unless said otherwise."""
@@ -20,8 +21,9 @@ _LIVE_TENSORS = 8
 """How many tensors as large as the largest activation live at once, masks and workspaces included."""
 
 _MOST_IMAGES = 1024
-_CPU_CACHE = 2**21
 _FEWEST_ROWS = 1024
+_CPU_CACHE = 2**21
+"""On a CPU, bytes an activation may take, so that a few stay in the cache: larger ones are slower."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,18 @@ def _pieces(network: nn.Module, images: Tensor, samples: int, switch: Switch, me
         for part in _ranges(block, max(1, plan.rows // samples)):
             for some_samples in _ranges(range(samples), max(1, plan.rows // len(part))):
                 switch.select(some_samples, part)
-                logits = _sample(plan.sampled, switch, x[part.start - block.start :][: len(part)], len(some_samples))
-                yield Piece(some_samples, part, logits.view(len(some_samples), len(part), -1))
+                some_x = x[part.start - block.start : part.stop - block.start]
+                logits = _sample(plan.sampled, switch, some_x, len(some_samples))
+                yield Piece(some_samples, part, logits.reshape(len(some_samples), len(part), -1))
 
 
-def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Tensor:
+def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Any:
     """Logits [samples * N, C] of images [N, ...]."""
     match links:
-        case [nn.Module() as dropout, nn.Linear() as linear, *others] if (
-            x.dim() == 2 and 2 * linear.out_features <= samples and can_take_masks(dropout, linear)
-        ):
-            return _run(others, switch.linear(dropout, linear, x))
+        case [_DropoutNd() as dropout, nn.Linear() as linear, *others] if takes_masks(linear, dropout, x):
+            # masked weights [samples, C, units] or [N, C, units] must be smaller than activations
+            if 2 * linear.out_features <= min(samples, len(x)):
+                return _run(others, switch.linear(linear, dropout, x))
     # repeat copies, so that layers that work in place leave x as it is
     return _run(links, x.repeat(samples, *(1 for _ in x.shape[1:])))
 
@@ -121,14 +124,13 @@ def _make_plan(network: nn.Module, images: Tensor, switch: Switch, memory_budget
     switch.select(range(1), range(len(images)))
     logits, sampled_bytes = _measure(links[first:], x.clone())
     _check(logits, len(images), switch.calls)
-    most_images = memory_budget // (_LIVE_TENSORS * max(shared_bytes, sampled_bytes))
-    most_rows = memory_budget // (_LIVE_TENSORS * sampled_bytes)
-    if not most_images:
-        needed = _LIVE_TENSORS * max(shared_bytes, sampled_bytes)
+    needed = _LIVE_TENSORS * max(shared_bytes, sampled_bytes)
+    if needed > memory_budget:
         raise UserError(f"memory_budget={memory_budget} is too small: one image takes about {needed} bytes.")
+    rows = memory_budget // (_LIVE_TENSORS * sampled_bytes)
     if images.device.type == "cpu":
-        most_rows = min(most_rows, max(_FEWEST_ROWS, _CPU_CACHE // sampled_bytes))
-    return _Plan(links[:first], links[first:], min(most_images, _MOST_IMAGES), most_rows)
+        rows = min(rows, max(_FEWEST_ROWS, _CPU_CACHE // sampled_bytes))
+    return _Plan(links[:first], links[first:], min(memory_budget // needed, _MOST_IMAGES), rows)
 
 
 def _check(logits: object, images: int, dropout_calls: int) -> None:
@@ -152,7 +154,7 @@ def _measure(modules: Sequence[nn.Module], x: Tensor) -> tuple[Any, int]:
     def note(module: nn.Module, inputs: object, output: object) -> None:
         nonlocal largest
         outputs = output if isinstance(output, tuple) else (output,)
-        largest = max(largest, *(tensor.nbytes for tensor in outputs if isinstance(tensor, Tensor)))
+        largest = max([largest, *(tensor.nbytes for tensor in outputs if isinstance(tensor, Tensor))])
 
     hooks = [part.register_forward_hook(note) for module in modules for part in module.modules()]
     try:

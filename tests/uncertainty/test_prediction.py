@@ -176,6 +176,21 @@ def test_work_that_samples_share_is_done_once(images: Tensor) -> None:
     assert rows == {"shared": len(images) + probe, "sampled": 10 * len(images) + probe}
 
 
+@both_kinds
+@pytest.mark.parametrize("layer", [nn.Dropout(0.4), nn.AlphaDropout(0.2)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_dropout_and_the_linear_layer_behind_it_are_one_product(masks: str, layer: nn.Module, bias: bool) -> None:
+    """A hook makes the two layers run one after the other, and sees them."""
+    linear, images = nn.Linear(9, 4, bias=bias), torch.randn(12, 9)
+    together = mc_predict(nn.Sequential(layer, linear), images, samples=20, masks=masks, keep_samples=True)
+    rows = []
+    linear.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    apart = mc_predict(nn.Sequential(layer, linear), images, samples=20, masks=masks, keep_samples=True)
+    assert sum(rows) == 2 + 12 * 20
+    assert_same(together, apart)
+    assert together.standard_deviation.min() > 1e-3
+
+
 class Doubled(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
@@ -244,8 +259,8 @@ class Swap(nn.Module):
 
 
 class Pair(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        return {0: x, 1: x}
 
 
 class AddPair(nn.Module):
@@ -253,7 +268,7 @@ class AddPair(nn.Module):
         super().__init__()
         self.drop = nn.Dropout(0.5)
 
-    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, pair: dict[int, Tensor]) -> Tensor:
         return pair[0] + self.drop(pair[1])
 
 
