@@ -19,7 +19,7 @@ class AlphaDropout(SELU):
         scaling: How pixels are scaled before they reach the network.
     """
 
-    learning_rate = 5e-4
+    learning_rate = 3.2e-4
     reference = "Klambauer et al. 2017, arXiv:1706.02515, section 'New Dropout Technique'"
 
     def __init__(

@@ -27,7 +27,7 @@ class Variant(ABC):
     """
 
     learning_rate: ClassVar[float] = 1e-3
-    """The learning rate that was found for it: NAdam, batches of 128 images."""
+    """The learning rate that was found for it: NAdam, batches of 128 images (docs/learning_rates.md says how)."""
 
     reference: ClassVar[str] = ""
     """The paper or page the technique comes from."""

@@ -17,7 +17,7 @@ class BatchNorm(DenseVariant):
         scaling: How pixels are scaled before they reach the network.
     """
 
-    learning_rate = 3e-3
+    learning_rate = 3.2e-4
     reference = "Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.2"
 
     def __init__(

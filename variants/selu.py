@@ -10,7 +10,7 @@ from variants import DenseVariant, register
 class SELU(DenseVariant):
     """SELU that self-normalizes: standardized inputs, LeCun normal weights, dense layers only."""
 
-    learning_rate = 5e-4
+    learning_rate = 2.9e-4
     reference = "Klambauer et al. 2017, arXiv:1706.02515"
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:

@@ -10,7 +10,7 @@ from variants.swish import Swish
 class SwishBatchNorm(Swish):
     """Swish with batch normalization before every activation and before the output layer."""
 
-    learning_rate = 3e-3
+    learning_rate = 2.3e-3
     reference = "Ramachandran et al. 2017, arXiv:1710.05941; Ioffe and Szegedy 2015, arXiv:1502.03167"
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:

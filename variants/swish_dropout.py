@@ -18,7 +18,7 @@ class SwishDropout(SwishBatchNorm):
         scaling: How pixels are scaled before they reach the network.
     """
 
-    learning_rate = 3e-3
+    learning_rate = 1.4e-3
     reference = "Srivastava et al. 2014, JMLR 15:1929; Gal and Ghahramani 2016, arXiv:1506.02142"
 
     def __init__(
