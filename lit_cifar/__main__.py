@@ -24,8 +24,6 @@ options:
   --version  the version
 """
 
-LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code. Mistakes of the user are one line on stderr, without a traceback."""

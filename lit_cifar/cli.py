@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lit_cifar.__main__ import LIGHTNING_COMMANDS
 from lit_cifar.errors import UserError
 from lit_cifar.quiet import drop_unfounded_advice
 from variants import VariantError
+
+LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
