@@ -122,7 +122,7 @@ def _make_plan(network: nn.Module, images: Tensor, switch: Switch, memory_budget
     if not isinstance(x, Tensor) or len(x) != len(images):
         first, x = 0, images
     switch.select(range(1), range(len(images)))
-    logits, sampled_bytes = _measure(links[first:], x.clone())
+    logits, sampled_bytes = _measure(links[first:], x)
     _check(logits, len(images), switch.calls)
     needed = _LIVE_TENSORS * max(shared_bytes, sampled_bytes)
     if needed > memory_budget:

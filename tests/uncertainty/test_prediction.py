@@ -177,15 +177,18 @@ def test_work_that_samples_share_is_done_once(images: Tensor) -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize("layer", [nn.Dropout(0.4), nn.AlphaDropout(0.2)])
+@pytest.mark.parametrize("hooked", [0, 1])
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.AlphaDropout])
 @pytest.mark.parametrize("bias", [False, True])
-def test_dropout_and_the_linear_layer_behind_it_are_one_product(masks: str, layer: nn.Module, bias: bool) -> None:
-    """A hook makes the two layers run one after the other, and sees them."""
-    linear, images = nn.Linear(9, 4, bias=bias), torch.randn(12, 9)
-    together = mc_predict(nn.Sequential(layer, linear), images, samples=20, masks=masks, keep_samples=True)
+def test_dropout_and_the_linear_layer_behind_it_are_one_product(
+    masks: str, hooked: int, kind: type[nn.Module], bias: bool
+) -> None:
+    """A hook on one of them makes the two layers run one after the other, and sees every row."""
+    network, images = nn.Sequential(kind(0.3), nn.Linear(9, 4, bias=bias)), torch.randn(12, 9)
+    together = mc_predict(network, images, samples=20, masks=masks, keep_samples=True)
     rows = []
-    linear.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    apart = mc_predict(nn.Sequential(layer, linear), images, samples=20, masks=masks, keep_samples=True)
+    network[hooked].register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    apart = mc_predict(network, images, samples=20, masks=masks, keep_samples=True)
     assert sum(rows) == 2 + 12 * 20
     assert_same(together, apart)
     assert together.standard_deviation.min() > 1e-3
@@ -202,7 +205,7 @@ class Named(nn.Sequential):
 
 def test_chain_takes_plain_sequences_apart_and_nothing_else() -> None:
     a, b, c = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)
-    assert chain(nn.Sequential(a, nn.Sequential(b, Named(c, a)), nn.Sequential())) == [a, b, c, a]
+    assert chain(nn.Sequential(a, nn.Sequential(b, Named(c, a, c)), nn.Sequential())) == [a, b, c, a, c]
     assert chain(a) == [a]
     doubled = Doubled(a, b)
     assert chain(nn.Sequential(doubled, c)) == [doubled, c]
@@ -272,12 +275,25 @@ class AddPair(nn.Module):
         return pair[0] + self.drop(pair[1])
 
 
+class SwapAndDrop(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x.transpose(0, 1))
+
+
 def test_what_cannot_be_repeated_is_run_whole() -> None:
-    network = nn.Sequential(nn.Linear(5, 3), Pair(), AddPair())
-    assert mc_predict(network, torch.randn(6, 5), samples=8).standard_deviation.max() > 0.01
-    swapped = nn.Sequential(nn.Linear(5, 3), Swap(), nn.Dropout(0.5), Swap())
+    linear = nn.Linear(5, 3)
+    images = torch.randn(7, 5)
+    for rest in ((Pair(), AddPair()), (Swap(), SwapAndDrop())):
+        result = mc_predict(nn.Sequential(linear, *rest), images, samples=200)
+        assert result.probabilities.shape == (7, 3)
+        assert result.standard_deviation.amax(1).min() > 0.01
+    swapped = nn.Sequential(linear, Swap(), nn.Dropout(0.5), Swap())
     with pytest.raises(UserError, match="first dimension must be the images"):
-        mc_predict(swapped, torch.randn(6, 5), samples=8)
+        mc_predict(swapped, images, samples=8)
 
 
 class AddInPlace(nn.Module):
@@ -289,13 +305,19 @@ class AddInPlace(nn.Module):
         return x.add_(self.drop(x))
 
 
-def test_the_images_are_left_alone() -> None:
-    network = nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True), nn.Linear(5, 3))
-    for layers in (network, nn.Sequential(AddInPlace(), nn.Linear(5, 3))):
-        images = torch.randn(6, 5).abs()
-        before = images.clone()
-        mc_predict(layers, images, samples=3)
-        assert torch.equal(images, before)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_images_are_left_alone(samples: int) -> None:
+    images = torch.randn(6, 5).abs()
+    before = images.clone()
+    mc_predict(nn.Sequential(AddInPlace(), nn.Linear(5, 3)), images, samples=samples)
+    assert torch.equal(images, before)
+
+
+def test_a_first_layer_that_works_in_place_works_once() -> None:
+    network = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Dropout(0.5), nn.Linear(5, 3))
+    images = torch.randn(6, 5)
+    shifted = mc_predict(network[1:], nn.functional.leaky_relu(images, 0.1), samples=4)
+    assert_same(mc_predict(network, images, samples=4), shifted)
 
 
 def test_half_precision_is_averaged_in_single(images: Tensor) -> None:
