@@ -68,7 +68,7 @@ def batch_loader(
     num_replicas: int = 1,
     rank: int = 0,
 ) -> DataLoader[Batch]:
-    """A DataLoader over whole batches, without worker processes: slicing takes 0.1 ms, handing over takes longer."""
+    """A DataLoader over whole batches, without worker processes: a slice of memory is not worth handing over."""
     sampler = BatchSampler(
         dataset, batch_size=batch_size, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
     )

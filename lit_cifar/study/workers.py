@@ -32,7 +32,7 @@ _news: Queue[EpochNews]
 
 
 def default_workers() -> int:
-    """One for each core: on nets this small two runs side by side beat one run with two threads."""
+    """One for each core; each gets its share of the threads."""
     return os.cpu_count() or 1
 
 
