@@ -11,7 +11,7 @@ class BatchNorm(DenseVariant):
     """The ELU baseline with batch normalization in every hidden layer.
 
     Args:
-        position: Normalize `before` the activation, as its authors do (hence the default), or `after` it, as many do since.
+        position: Normalize `before` the activation, as its authors do (hence the default), or `after` it.
         depth: Number of hidden layers.
         width: Units in each hidden layer.
         scaling: How pixels are scaled before they reach the network.
