@@ -82,7 +82,8 @@ class Variant(ABC):
 class DenseVariant(Variant):
     """A stack of `depth` hidden layers of `width` units and a linear output layer.
 
-    A new dense technique overrides `hidden_block`, and `initialize` where He initialization doesn't fit.
+    A new dense technique overrides `hidden_block`, and `initialize` or `initialize_bias` where He initialization or
+    zeros don't fit.
 
     Args:
         depth: Number of hidden layers.
@@ -117,10 +118,14 @@ class DenseVariant(Variant):
         """Fill a dense layer's weight [units, inputs] in place; He normal by default (He et al. 2015, §2.2)."""
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
+    def initialize_bias(self, bias: torch.Tensor) -> None:
+        """Fill a dense layer's bias [units] in place; zeros by default."""
+        nn.init.zeros_(bias)
+
     def _dense(self, inputs: int, units: int) -> nn.Linear:
         dense: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, units)
         self.initialize(dense.weight)
-        nn.init.zeros_(dense.bias)
+        self.initialize_bias(dense.bias)
         return dense
 
 

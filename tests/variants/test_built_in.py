@@ -79,6 +79,36 @@ def test_initialization(name: str, variance_times_inputs: float) -> None:
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize(("initialization", "variance_times_inputs"), [("he", 2), ("glorot", 4 / 3), ("lecun", 1)])
+def test_initializations_of_dense(initialization: str, variance_times_inputs: float) -> None:
+    torch.manual_seed(0)
+    network = variants.get("Dense")(depth=2, width=400, initialization=initialization).build(IMAGE_SHAPE, 200)
+    output = dense_layers(network)[-1]  # 400 inputs, 200 units
+    assert output.weight.detach().var() * 400 == pytest.approx(variance_times_inputs, rel=0.03)
+
+
+def test_equal_weights_stay_equal() -> None:
+    torch.manual_seed(0)
+    network = variants.get("Dense")(depth=3, width=10, initialization="equal", activation="tanh").build(IMAGE_SHAPE, 10)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    images, labels = torch.randn(32, *IMAGE_SHAPE), torch.randint(10, (32,))
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    for layer in dense_layers(network)[:-1]:
+        torch.testing.assert_close(layer.weight, layer.weight[:1].expand_as(layer.weight), rtol=1e-4, atol=1e-7)
+    assert dense_layers(network)[0].weight[0].std() > 1e-6  # it did learn something
+
+
+def test_biases_and_dropout_of_dense() -> None:
+    torch.manual_seed(0)
+    network = variants.get("Dense")(depth=2, width=500, bias_std=0.5, dropout=0.3).build(IMAGE_SHAPE, 10)
+    assert network.hidden_02[0].bias.detach().std() == pytest.approx(0.5, rel=0.1)
+    assert positions(network, nn.Dropout) == [1, 2]
+    assert positions(variants.get("Dense")(depth=2).build(IMAGE_SHAPE, 10), nn.Dropout) == []
+
+
 def test_selu_normalizes_itself_through_all_layers() -> None:
     torch.manual_seed(0)
     network = variants.get("SELU")(width=300).build(IMAGE_SHAPE, 10)
@@ -148,6 +178,9 @@ def test_swish_dropout_sits_before_the_last_normalizations() -> None:
         ("ELU", {"scaling": "log"}, "'unit', 'standardize'"),
         ("AlphaDropout", {"rate": 1.0}, "rate=1.0"),
         ("AlphaDropout", {"layers": "first"}, "'last', 'all'"),
+        ("Dense", {"activation": "step"}, "'relu', 'leaky_relu'"),
+        ("Dense", {"bias_std": -1.0}, "bias_std=-1.0"),
+        ("Dense", {"dropout": 1.0}, "dropout=1.0"),
         ("BatchNorm", {"position": "beside"}, "'before', 'after'"),
         ("SwishDropout", {"last_layers": 0}, "last_layers=0"),
     ],
