@@ -22,6 +22,7 @@ from lit_cifar.flat_parameters import FlatParameters, can_flatten, is_elementwis
 from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
+from lit_cifar.sparsity import MagnitudePruning, prunable, shrink
 from lit_cifar.uncertainty import MCPrediction, mc_predict
 from variants import Variant
 
@@ -44,6 +45,10 @@ class LitClassifier(LightningModule):
         optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (Smith 2018, arXiv:1803.09820; stepped every batch), or
             a torch scheduler class, stepped every epoch.
+        l1: Strength of an L1 penalty on the weights, which makes some of them zero: each step moves them towards zero
+            by learning rate times this.
+        sparsity: Share of each layer's weights to set to zero, the smallest first, in the course of the first epoch
+            (magnitude pruning); they stay zero.
         mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
             Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
     """
@@ -55,6 +60,8 @@ class LitClassifier(LightningModule):
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
         scheduler: SchedulerFactory | Literal["one_cycle"] | None = None,
+        l1: float = 0.0,
+        sparsity: float = 0.0,
         mc_samples: int = 0,
     ) -> None:
         super().__init__()
@@ -62,12 +69,19 @@ class LitClassifier(LightningModule):
             raise UserError(f"Which variant? Give --model.variant NAME, one of {', '.join(variants.available())}.")
         if learning_rate is not None and not 0 < learning_rate < float("inf"):
             raise UserError(f"--model.learning_rate {learning_rate} is out of range: give a number above 0, like 1e-3.")
+        if l1 < 0:
+            raise UserError(f"--model.l1 {l1} is too small: use a number above 0, or 0 for no penalty.")
+        if not 0 <= sparsity < 1:
+            raise UserError(f"--model.sparsity {sparsity} is out of range: give a share of at least 0 and below 1.")
         if mc_samples < 0:
             raise UserError(f"--model.mc_samples {mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
         self.variant = variant
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.l1 = l1
+        self.sparsity = sparsity
+        self._pruning: MagnitudePruning | None = None
         self.network: nn.Sequential | None = None
         self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
@@ -161,6 +175,19 @@ class LitClassifier(LightningModule):
             self._flat = FlatParameters(parameters)
             optimizer = self.optimizer(self._flat.pieces, self.learning_rate)
         return optimizer
+
+    def on_train_start(self) -> None:
+        if self.sparsity:
+            steps = int(self.trainer.num_training_batches)
+            self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Make the zeros that were asked for, after the optimizer's step."""
+        if self.l1:
+            learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            shrink(prunable(self._built()), learning_rate * self.l1)
+        if self._pruning is not None:
+            self._pruning.apply(self.trainer.global_step)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         if self._flat is None:
