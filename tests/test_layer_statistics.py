@@ -50,6 +50,20 @@ def test_dead_units_are_counted() -> None:
     assert found["dead/output"] == 0
 
 
+def test_twins_are_counted() -> None:
+    class Twins(DenseVariant):
+        """The first two units of a hidden layer are the same."""
+
+        def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+            with torch.no_grad():
+                dense.weight[1] = dense.weight[0]
+            return [dense, nn.ELU()]
+
+    found = activation_statistics(classifier(Twins(depth=20, width=100)), random_images(500))
+    assert [found[f"twins/hidden_{index:02d}"].item() for index in (1, 10, 20)] == pytest.approx([0.02] * 3)
+    assert found["twins/output"] == 0
+
+
 def test_selu_keeps_mean_zero_and_deviation_one() -> None:
     found = activation_statistics(classifier(variants.get("SELU")(depth=20, width=200)), random_images(500))
     for index in range(1, 21):

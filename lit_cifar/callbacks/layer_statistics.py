@@ -16,6 +16,7 @@ STATISTICS = {
     "mean": ("mean of activations", 0.0),
     "std": ("standard deviation of activations", 1.0),
     "dead": ("share of dead units", None),
+    "twins": ("share of units that do what another does", None),
     "gradient_norm": ("gradient norm", None),
     "update_ratio": ("size of an update over size of the weights", None),
 }
@@ -27,14 +28,17 @@ class LayerStatistics(Callback):
 
     A layer is a named part of the variant's network that has weights; its activations are that part's output for the
     first validation images. A unit is dead if its output hardly differs between them: by less than a thousandth of the
-    layer's largest output. Gradient norm and update ratio are those of the epoch's last step.
+    layer's largest output. It has a twin if another unit of its layer gives the same output for every image. Gradient
+    norm and update ratio are those of the epoch's last step.
 
     Args:
         images: Number of validation images.
+        pictures: Whether to draw the pictures, which takes some seconds at the end.
     """
 
-    def __init__(self, images: int = 500) -> None:
+    def __init__(self, images: int = 500, *, pictures: bool = True) -> None:
         self.images = images
+        self.pictures = pictures
         self._before: dict[str, Tensor] = {}
         self._last_step: dict[str, Tensor] = {}
         self._history: dict[str, list[list[float]]] = defaultdict(list)
@@ -65,7 +69,7 @@ class LayerStatistics(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data_source = trainer.datamodule.source.name  # type: ignore[attr-defined]
         for logger in trainer.loggers:
-            if not isinstance(logger, TensorBoardLogger):
+            if not (self.pictures and isinstance(logger, TensorBoardLogger)):
                 continue
             for statistic, (words, ideal) in STATISTICS.items():
                 values = torch.tensor(self._history[statistic]).T
@@ -91,7 +95,20 @@ def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[st
             ranges = units.amax(0) - units.amin(0)
             found[f"mean/{name}"], found[f"std/{name}"] = units.mean(), units.std()
             found[f"dead/{name}"] = (ranges <= 1e-3 * units.abs().max()).float().mean()
+            found[f"twins/{name}"] = _share_of_twins(units)
     return found
+
+
+def _share_of_twins(units: Tensor) -> Tensor:
+    """The share of columns of [N, units] that equal another column, but for rounding.
+
+    Equal columns have equal weighted sums; that different ones have them too is next to impossible.
+    """
+    weights = torch.arange(1.0, len(units) + 1, device=units.device).cos()
+    sums = (weights @ units).sort().values
+    near = sums.diff() <= 1e-6 * weights.norm() * units.abs().max()
+    apart = near.new_zeros(1)
+    return (torch.cat([near, apart]) | torch.cat([apart, near])).float().mean()
 
 
 @contextmanager

@@ -41,6 +41,9 @@ MEASURES: dict[str, Measure] = {
     "mc_test_nll": Measure("MC test NLL", "lower"),
     "mc_test_ece": Measure("MC test ECE", "lower"),
     "mc_test_brier": Measure("MC test Brier score", "lower"),
+    "dead_units": Measure("dead units", "lower", percent=True),
+    "twin_units": Measure("units that do what another does", "lower", percent=True),
+    "zeros": Measure("weights that are zero", "higher", percent=True),
     "test_seconds": Measure("seconds to label the test set", "lower", digits=2),
     "mc_test_seconds": Measure("seconds to label the test set by MC dropout", "lower", digits=2),
 }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, RunDescription, StopOnNonFiniteLoss
+from lit_cifar.callbacks import EpochTime, LayerStatistics, RunDescription, StopOnNonFiniteLoss
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.files import write_text
@@ -25,6 +25,7 @@ from lit_cifar.learning_rate_search import find_learning_rate
 from lit_cifar.loggers import read_history, run_loggers
 from lit_cifar.module import LitClassifier
 from lit_cifar.parser import OneLineErrorParser
+from lit_cifar.sparsity import prunable
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.uncertainty import evaluate, mc_predict
 from variants import VariantError
@@ -132,6 +133,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         callbacks=[
             EpochTime(),
             StopOnNonFiniteLoss(),
+            LayerStatistics(pictures=False),
             RunDescription(),
             EarlyStopping("val/loss", patience=protocol.patience),
             _EpochReport(run.label, report),
@@ -156,9 +158,16 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         "train_seconds": round(train_seconds, 3),
         "val_loss": float(best["val/loss"]),
         "val_acc": float(best["val/accuracy"]),
+        "dead_units": _mean_of_hidden_layers(best, "layer_dead/"),
+        "twin_units": _mean_of_hidden_layers(best, "layer_twins/"),
         **_test(run, model, data, by_loss, by_accuracy),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
+
+
+def _mean_of_hidden_layers(epoch: pd.Series, statistic: str) -> float:
+    """The mean over all layers but the last, which gives the logits; nan if there is only that."""
+    return float(epoch[epoch.index.str.startswith(statistic)].iloc[:-1].mean())
 
 
 def _test(
@@ -174,6 +183,7 @@ def _test(
     network = _with_weights(model, by_accuracy.best_model_path)
     row = _measured("selected_by_acc_test", _probabilities(network, images), labels)
     network = _with_weights(model, by_loss.best_model_path)
+    row["zeros"] = _share_of_zeros(network)
     started = time.perf_counter()
     row |= _measured("test", _probabilities(network, images), labels)
     row["test_seconds"] = round(time.perf_counter() - started, 4)
@@ -202,6 +212,12 @@ def _with_weights(model: LitClassifier, path: str) -> nn.Module:
 def _probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Class probabilities [N, classes] of uint8 images [N, 3, 32, 32]."""
     return torch.cat([network(batch).softmax(1) for batch in images.split(batch_size)])
+
+
+def _share_of_zeros(network: nn.Module) -> float:
+    """The share of weights that are exactly zero."""
+    weights = torch.cat([weight.detach().flatten() for weight in prunable(network)])
+    return float((weights == 0).float().mean())
 
 
 def _drops(network: nn.Module) -> bool:
