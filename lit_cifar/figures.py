@@ -281,6 +281,70 @@ def layer_statistics(
     return _plain(figure)
 
 
+PROFILES = {
+    "layer_mean": "mean of activations",
+    "layer_std": "standard deviation",
+    "layer_gradient_norm": "gradient norm",
+    "layer_dead": "share of dead units",
+}
+"""What `layers_by_depth` draws of each layer: prefixes of logged names."""
+
+
+def layers_by_depth(
+    histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
+) -> Figure:
+    """Activations and gradients of every layer, from the input on, at each run's best epoch: means over its seeds.
+
+    Args:
+        histories: Each run's epochs, by name and seed: columns val/loss and, from LayerStatistics, layer_mean/<layer>
+            and so on.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    by_run = _by_run(histories)
+    styles = _styles(runs, by_run)
+    figure, axes = _figure("Layers at the best epoch, from input to output", data_source, 2, 2, 6.0, sharex=True)
+    for ax, (prefix, label) in zip(axes.flat, PROFILES.items(), strict=True):
+        for name, seeds in by_run.items():
+            profile = np.mean([_layer_values(history, prefix) for history in seeds], axis=0)
+            ax.plot(range(1, len(profile) + 1), profile, **styles[name], linewidth=2, marker="o", markersize=3)
+        ax.set_title(label, fontsize=11, loc="left")
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    for ax in axes.flat[1:3]:
+        ax.set_yscale("log")
+    axes[1, 1].yaxis.set_major_formatter(FuncFormatter(_percent))
+    figure.supxlabel("layer (the last is the output)", fontsize=11)
+    return _with_legend(figure, styles)
+
+
+def _layer_values(history: pd.DataFrame, prefix: str) -> Floats:
+    best = history.iloc[int(history["val/loss"].argmin())]
+    return best[best.index.str.startswith(f"{prefix}/")].to_numpy(float)
+
+
+def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
+    """Test accuracy against the share of weights that are zero: a point a seed, a larger one for a run's mean.
+
+    Args:
+        results: Rows of a study's results with the columns run, zeros and test_acc.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    kept = results.dropna(subset=["zeros", "test_acc"])
+    styles = _styles(runs, kept["run"])
+    figure, ((ax,),) = _figure("Accuracy against the share of zeros", data_source, 1, 1, 4.2)
+    for name, style in styles.items():
+        points = kept.loc[kept["run"] == name, ["zeros", "test_acc"]].to_numpy(float)
+        ax.plot(*points.T, "o", color=style["color"], markersize=4, alpha=0.4)
+        hollow = "white" if style["linestyle"] != "-" else style["color"]
+        ax.plot(*points.mean(axis=0), "D", color=style["color"], markerfacecolor=hollow, markersize=9, label=name)
+    ax.set(xlabel="share of weights that are zero", ylabel="test accuracy")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(_percent))
+    ax.legend(frameon=False, fontsize=9.5)
+    return _plain(figure)
+
+
 def _centered(grid: Floats, ideal: float) -> Normalize:
     """Colours that part at the ideal; where nothing is negative, the scale has no negative numbers."""
     reach = max(float(np.abs(grid - ideal).max()), 1e-9)

@@ -70,6 +70,13 @@ LOGITS = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(500) % 10
 PROBABILITIES = LOGITS.softmax(1)
 SAMPLES = SampleCurve((1, 10, 100), (0.4, 0.45, 0.46), (1.7, 1.6, 1.55))
+ZEROS = pd.DataFrame({"run": ["dense", "pruned", "pruned"], "zeros": [0.0, 0.9, 0.9], "test_acc": [0.5, 0.4, 0.5]})
+LAYERS = {
+    (name, 0): history([2.0, 1.8, 1.9]).assign(
+        **{f"{profile}/{layer}": [9.0, value, 9.0] for profile in figures.PROFILES for layer in ("hidden_01", "output")}
+    )
+    for name, value in (("ELU", 0.5), ("SELU", 1.0))
+}
 FIGURES = {
     "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
     "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
@@ -81,6 +88,8 @@ FIGURES = {
     "risk_coverage": lambda source: figures.risk_coverage({"net": risk_coverage(PROBABILITIES, LABELS)}, source),
     "accuracy_by_samples": lambda source: figures.accuracy_by_samples({"net": SAMPLES}, source),
     "layer_statistics": lambda source: figures.layer_statistics([[0.0, 1.0], [2.0, 3.0]], ["1", "2"], "mean", source),
+    "layers_by_depth": lambda source: figures.layers_by_depth(LAYERS, source),
+    "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
     "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
 }
 
@@ -248,3 +257,14 @@ def test_layers_that_are_all_alike_can_be_drawn(ideal):
 def test_a_net_without_errors_has_a_risk_coverage_figure():
     perfect = torch.eye(10)[LABELS]
     assert drawn(figures.risk_coverage({"net": risk_coverage(perfect, LABELS)}, SOURCE))
+
+
+def test_layers_are_those_of_the_best_epoch():
+    for ax in figures.layers_by_depth(LAYERS, SOURCE).axes:
+        assert [line_data(ax, number) for number in (0, 1)] == [([1, 2], [0.5, 0.5]), ([1, 2], [1, 1])]
+
+
+def test_zeros_show_every_seed_and_the_mean():
+    (ax,) = figures.accuracy_by_zeros(ZEROS, SOURCE).axes
+    assert line_data(ax, 2) == ([0.9, 0.9], [0.4, 0.5])
+    assert line_data(ax, 3) == ([0.9], [pytest.approx(0.45)])

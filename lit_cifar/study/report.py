@@ -38,6 +38,7 @@ PNG_COLORS = 128
 WORTH = ("test_acc", "test_nll", "test_ece", "test_brier", "test_seconds")
 MC_WORTH = tuple(f"mc_{column}" for column in WORTH)
 TRAINING = ("val_loss", "val_acc", "best_epoch", "epochs", "seconds_per_epoch", "train_seconds")
+LAYERS = ("dead_units", "twin_units", "zeros")
 SELECTION = ("test_acc", "selected_by_acc_test_acc")
 
 
@@ -146,6 +147,7 @@ def _page(result: StudyResult) -> Page:
             *([_answers(result)] if result.answers else []),
             _results(result),
             _curves(result),
+            _layers(result),
             _failures(result),
             _selection(result),
             _learning_rates(result),
@@ -236,9 +238,7 @@ def _summary_table(summary: pd.DataFrame, caption: str, columns: Sequence[str], 
 
 
 def _curves(result: StudyResult) -> Section:
-    failed = result.results[result.results["status"] != "ok"]
-    left_out = set(zip(failed["run"], failed["seed"], strict=True))
-    kept = {key: epochs for key, epochs in result.histories.items() if key not in left_out and not epochs.empty}
+    kept = _finished(result)
     if not kept:
         return Section("Learning curves", text="No run has finished.")
     drawn = figures.learning_curves(kept, result.data_source, runs=list(result.study.runs))
@@ -247,9 +247,52 @@ def _curves(result: StudyResult) -> Section:
         "and its band, from the lowest to the highest seed, go as far as all its seeds train; the seeds that train on "
         "are drawn one by one."
     )
-    if left_out:
+    if len(kept) < len(result.histories):
         caption += " Failed runs are left out."
     return Section("Learning curves", pictures=[_picture(result, "learning_curves", drawn, _curves_alt(kept), caption)])
+
+
+def _finished(result: StudyResult) -> dict[tuple[str, int], pd.DataFrame]:
+    """The epochs of the runs that didn't fail."""
+    failed = result.results[result.results["status"] != "ok"]
+    left_out = set(zip(failed["run"], failed["seed"], strict=True))
+    return {key: epochs for key, epochs in result.histories.items() if key not in left_out and not epochs.empty}
+
+
+def _layers(result: StudyResult) -> Section:
+    kept = {
+        key: epochs for key, epochs in _finished(result).items() if epochs.columns.str.startswith("layer_mean/").any()
+    }
+    if not kept:
+        return Section("Layers", text="No layer statistics were kept.")
+    drawn = figures.layers_by_depth(kept, result.data_source, runs=list(result.study.runs))
+    caption = (
+        "Each layer's output for 500 validation images, and its gradient in the epoch's last step. A net that "
+        "normalizes itself keeps mean 0 and standard deviation 1; where gradients vanish, layers near the input learn "
+        "little."
+    )
+    pictures = [_picture(result, "layers", drawn, _layers_alt(result), caption), *_zeros_picture(result)]
+    table = _summary_table(result.summary, "Means over hidden layers, best epoch", LAYERS, result.data_source)
+    return Section("Layers", tables=[table], pictures=pictures)
+
+
+def _layers_alt(result: StudyResult) -> str:
+    rows, dead = result.summary.to_dict("records"), MEASURES["dead_units"]
+    parts = [f"{row['run']}: {dead.text(row['dead_units'])} of units dead." for row in rows]
+    return f"Four charts of mean, standard deviation, gradient norm and dead units by layer. {' '.join(parts)}"
+
+
+def _zeros_picture(result: StudyResult) -> list[Picture]:
+    if not result.results["zeros"].max() > 0:
+        return []
+    drawn = figures.accuracy_by_zeros(result.results, result.data_source, runs=list(result.study.runs))
+    zeros, accuracy = MEASURES["zeros"], MEASURES["test_acc"]
+    parts = [
+        f"{row['run']}: {zeros.text(row['zeros'])} zeros, accuracy {accuracy.text(row['test_acc'])}."
+        for row in result.summary.to_dict("records")
+    ]
+    caption = "Each small point is a seed, each diamond a run's mean."
+    return [_picture(result, "zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
 
 
 def _curves_alt(histories: Mapping[tuple[str, int], pd.DataFrame]) -> str:

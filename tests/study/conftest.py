@@ -42,6 +42,11 @@ def make_history(final: float, speed: float, seconds: float, epochs: int, rng: n
             "train/seconds": seconds * rng.uniform(0.95, 1.1, epochs),
             "val/loss": loss,
             "val/accuracy": accuracy,
+            **{
+                f"layer_{statistic}/{layer}": np.full(epochs, value)
+                for statistic, value in {"mean": 0.1, "std": 0.9, "gradient_norm": 0.01, "dead": 0.02}.items()
+                for layer in ("hidden_01", "hidden_02", "output")
+            },
         }
     )
 
@@ -62,6 +67,7 @@ def make_row(name: str, seed: int, history: pd.DataFrame, rng: np.random.Generat
     row |= {"train_seconds": history["train/seconds"].sum() * 1.15, "test_seconds": 0.21, "parameters": 528_110}
     row |= {"test_acc": accuracy, "test_nll": nll, "test_ece": ece, "test_brier": 0.66}
     row["selected_by_acc_test_acc"] = history["val/accuracy"].max() - 0.006
+    row |= {"dead_units": 0.02, "twin_units": 0.0, "zeros": 0.0}
     if dropout:
         row |= {"mc_test_acc": accuracy + abs(rng.normal(0.003, 0.001)), "mc_test_nll": nll - 0.03}
         row |= {"mc_test_ece": ece - 0.025, "mc_test_brier": 0.65, "mc_test_seconds": 9.4}

@@ -105,7 +105,7 @@ def odd_folder(tmp_path_factory) -> Path:
 
 def test_it_writes_both_reports_and_all_figures(folder):
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names = ("learning_curves", "learning_rates", "mc_dropout", "paired_differences")
+    names = ("layers", "learning_curves", "learning_rates", "mc_dropout", "paired_differences")
     assert found == [*(f"figures/{name}.png" for name in names), "report.html", "report.md"]
 
 
@@ -152,7 +152,7 @@ def test_links_and_labels_lead_somewhere(page):
 
 def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_result):
     images = page.all("img")
-    assert len(images) == 4
+    assert len(images) == 5
     for image in images:
         assert re.search(r"\d\.\d", image["alt"])
         assert image["alt"].endswith("Data: CIFAR-10 (official files).")
