@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import CenteredNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -310,10 +311,12 @@ def layers_by_depth(
             ax.plot(range(1, len(profile) + 1), profile, **styles[name], linewidth=2, marker="o", markersize=3)
         ax.set_title(label, fontsize=11, loc="left")
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    for ax in axes.flat[1:3]:
+    for ax in (axes[0, 1], axes[1, 0]):
         ax.set_yscale("log")
+        _log_ticks(ax.yaxis)
     axes[1, 1].yaxis.set_major_formatter(FuncFormatter(_percent))
-    figure.supxlabel("layer (the last is the output)", fontsize=11)
+    for ax in axes[1]:
+        ax.set_xlabel("layer (the last is the output)")
     return _with_legend(figure, styles)
 
 
@@ -336,13 +339,11 @@ def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence
     for name, style in styles.items():
         points = kept.loc[kept["run"] == name, ["zeros", "test_acc"]].to_numpy(float)
         ax.plot(*points.T, "o", color=style["color"], markersize=4, alpha=0.4)
-        hollow = "white" if style["linestyle"] != "-" else style["color"]
-        ax.plot(*points.mean(axis=0), "D", color=style["color"], markerfacecolor=hollow, markersize=9, label=name)
+        ax.plot(*points.mean(axis=0), "D", color=style["color"], markersize=9)
     ax.set(xlabel="share of weights that are zero", ylabel="test accuracy")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(_percent))
-    ax.legend(frameon=False, fontsize=9.5)
-    return _plain(figure)
+    return _with_legend(figure, styles, "diamond: mean of all seeds · points: each seed")
 
 
 def _centered(grid: Floats, ideal: float) -> Normalize:
@@ -488,9 +489,13 @@ def _signed(value: float, _: object) -> str:
 
 def _log_x(ax: Axes) -> None:
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(numticks=6))
-    ax.xaxis.set_major_formatter(FuncFormatter(_number))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    _log_ticks(ax.xaxis)
+
+
+def _log_ticks(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(_number))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _search(ax: Axes, name: str, search: Mapping[str, Any], color: str) -> None:
