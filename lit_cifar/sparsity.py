@@ -51,7 +51,7 @@ class MagnitudePruning:
         raises, rest = divmod(step, self.interval)
         if not self._masks or (rest == 0 and raises <= RAISES):
             share = self.sparsity * (1 - (1 - min(raises / RAISES, 1)) ** 3)
-            prune = L1Unstructured(share)  # type: ignore[no-untyped-call]
+            prune = L1Unstructured(share)
             self._masks = [prune.compute_mask(weight, torch.ones_like(weight)) for weight in self.weights]
         for weight, mask in zip(self.weights, self._masks, strict=True):
             weight.mul_(mask)

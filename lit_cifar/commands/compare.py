@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from lit_cifar.errors import UserError
 from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.study.conduct import conduct
 from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
-from lit_cifar.study.workers import default_workers
+from lit_cifar.study.ray_cluster import run_on_cluster
+from lit_cifar.study.workers import Engine, default_workers, run_here, run_in_pool
 
 
 def compare(arguments: Sequence[str]) -> None:
@@ -31,7 +33,7 @@ def compare(arguments: Sequence[str]) -> None:
         study,
         data,
         folder,
-        workers=given.workers,
+        engine=_engine(given),
         command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
     )
@@ -50,10 +52,17 @@ def _parser() -> OneLineErrorParser:
     add("--max_epochs", type=int, help="The most epochs a run may take.")
     add("--patience", type=int, help="Epochs without a better validation loss after which a run stops.")
     add("--workers", type=int, default=default_workers(), help="Worker processes; 0 runs everything in this one.")
+    add("--ray", type=str, help="Do the runs on a Ray cluster: its address, auto, or local to start one here.")
     add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>.")
     parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
     parser.set_defaults({"data.batch_size": None, "data.val_size": None})
     return parser
+
+
+def _engine(given: Namespace) -> Engine:
+    if given.ray:
+        return partial(run_on_cluster, address=given.ray, workers=given.workers)
+    return partial(run_in_pool, workers=given.workers) if given.workers else run_here
 
 
 def _study(given: Namespace) -> Study:

@@ -24,7 +24,7 @@ from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.report import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import Row, build_model, history
-from lit_cifar.study.workers import run_all
+from lit_cifar.study.workers import Engine, run_all
 
 TERMINAL_COLUMNS = {
     "test_acc": "test %",
@@ -37,12 +37,13 @@ TERMINAL_COLUMNS = {
 
 
 def conduct(
-    study: Study, data: Mapping[str, Any], folder: Path, *, workers: int, command: str, console: Console
+    study: Study, data: Mapping[str, Any], folder: Path, *, engine: Engine, command: str, console: Console
 ) -> StudyResult:
     """Search learning rates, do the runs, write tables, figures and the report into the study's folder.
 
     Args:
         data: Arguments of CIFAR10DataModule, but for seed, batch and validation size.
+        engine: What does the runs.
         command: What was typed, for the report.
 
     Raises:
@@ -57,9 +58,9 @@ def conduct(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=1):
-            learning_rates = _search(study, data, folder, workers, console)
+            learning_rates = _search(study, data, folder, engine, console)
             runs = [_with_learning_rate(run, learning_rates) for run in plan_runs(study, data)]
-            rows = _run(runs, folder, workers, console, source.name)
+            rows = _run(runs, folder, engine, console, source.name)
             result = _collect(study, runs, rows, folder, command, source.name)
     except Timeout as error:
         raise UserError(f"Another `compare` is at work in {folder}: wait for it, or give another --output.") from error
@@ -95,12 +96,12 @@ def _check(study: Study) -> None:
             raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
 
 
-def _search(study: Study, data: Mapping[str, Any], folder: Path, workers: int, console: Console) -> dict[str, float]:
+def _search(study: Study, data: Mapping[str, Any], folder: Path, engine: Engine, console: Console) -> dict[str, float]:
     """The learning rate found for each run that asks for a search; where none is found, the variant's own stays."""
     searches = plan_searches(study, data)
     if searches:
         console.print(f"Searching the learning rate of {len(searches)} runs.")
-    rows = _run(searches, folder, workers, console, "")
+    rows = _run(searches, folder, engine, console, "")
     for row in rows:
         if row["status"] != "ok":
             console.print(f"[bold]{row['run']} keeps its variant's learning rate: {row['reason']}", highlight=False)
@@ -113,11 +114,11 @@ def _with_learning_rate(run: PlannedRun, found: Mapping[str, float]) -> PlannedR
     return replace(run, protocol=replace(run.protocol, learning_rate=found[run.name]))
 
 
-def _run(runs: Sequence[PlannedRun], folder: Path, workers: int, console: Console, data_source: str) -> list[Row]:
+def _run(runs: Sequence[PlannedRun], folder: Path, engine: Engine, console: Console, data_source: str) -> list[Row]:
     """Do what isn't done yet; the rows in the order of the plan."""
     rows: dict[tuple[str, int], Row] = {}
     with StudyProgress(len(runs), console) as progress:
-        for run, row, here in run_all(runs, folder, workers, progress.epoch):
+        for run, row, here in run_all(runs, folder, engine, progress.epoch):
             rows[run.name, run.seed] = {**row, "data_source": data_source}
             progress.finished(run, row, here=here)
             done = [rows[r.name, r.seed] for r in runs if (r.name, r.seed) in rows]

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
@@ -27,6 +27,9 @@ TRIES = 3
 FinishedRun = tuple[PlannedRun, Row, bool]
 """A run, its row, and whether it was done now or had been finished by an earlier call."""
 
+Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
+"""What does runs: in this process, in worker processes, or on a cluster."""
+
 EpochNews = tuple[str, int, float]
 _news: Queue[EpochNews]
 
@@ -36,12 +39,11 @@ def default_workers() -> int:
     return os.cpu_count() or 1
 
 
-def run_all(runs: Sequence[PlannedRun], study_folder: Path, workers: int, report: Report) -> Iterator[FinishedRun]:
+def run_all(runs: Sequence[PlannedRun], study_folder: Path, engine: Engine, report: Report) -> Iterator[FinishedRun]:
     """Do the runs that aren't finished and give every row when it is there, in the order of finishing.
 
-
     Args:
-        workers: Worker processes; 0 does the runs one after the other in this process.
+        engine: What does them.
         report: Told of every finished epoch.
 
     Raises:
@@ -56,7 +58,7 @@ def run_all(runs: Sequence[PlannedRun], study_folder: Path, workers: int, report
         if not runs:
             return
         try:
-            yield from (_run_in_pool if workers else _run_here)(runs, study_folder, workers, report)
+            yield from engine(runs, study_folder, report)
             return
         except BrokenProcessPool as error:
             tries += 1
@@ -67,11 +69,13 @@ def run_all(runs: Sequence[PlannedRun], study_folder: Path, workers: int, report
                 ) from error
 
 
-def _run_here(runs: Sequence[PlannedRun], study_folder: Path, _: int, report: Report) -> Iterator[FinishedRun]:
+def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
+    """Do the runs one after the other in this process."""
     yield from ((run, execute(run, study_folder, report), True) for run in runs)
 
 
-def _run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, workers: int, report: Report) -> Iterator[FinishedRun]:
+def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
+    """Do the runs in worker processes."""
     context = multiprocessing.get_context("spawn")
     news: Queue[EpochNews] = context.Queue()
     threads = max(1, (os.cpu_count() or 1) // workers)

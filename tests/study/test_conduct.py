@@ -155,6 +155,32 @@ def test_a_study_killed_twice_equals_an_uninterrupted_one(
     assert len(results(interrupted)) == 12
 
 
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_workers_gives_the_same_results(
+    lit_cifar: Run, arguments: list[object], workspace: Path
+) -> None:
+    pytest.importorskip("ray")
+    options = [str(argument) for argument in arguments]
+    command = [sys.executable, "-m", "lit_cifar", "compare", *options]
+    subprocess.run([*command, "--ray", "local", "--workers", "2", "--output", "on_ray"], check=True, timeout=300)  # noqa: S603
+    assert lit_cifar("compare", *arguments, "--workers", 0, "--output", "here")[0] == 0
+    pd.testing.assert_frame_equal(results(workspace / "on_ray"), results(workspace / "here"))
+    written = [
+        sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.name.startswith("events"))
+        for folder in (workspace / "on_ray/runs", workspace / "here/runs")
+    ]
+    assert written[0] == written[1]
+
+
+def test_ray_is_asked_for_where_it_is_missing(
+    lit_cifar: Run, arguments: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = lit_cifar("compare", *arguments, "--ray", "auto")
+    assert code == 1
+    assert "pip install 'lit-cifar[ray]'" in err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
