@@ -17,7 +17,7 @@ commands:
   predict    label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
   lr-find    search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
   compare    train several variants with several seeds and report what differs:  lit-cifar compare --quick
-  variants   list the registered variants
+  variants   list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own
 
 options:
   --help     this page; `lit-cifar COMMAND --help` tells a command's options

@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
 from lit_cifar.errors import UserError
 from lit_cifar.quiet import drop_unfounded_advice
-from variants import VariantError
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
 
@@ -19,7 +16,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     try:
         _run(command, arguments)
-    except (UserError, VariantError, MisconfigurationException) as error:
+    except _users_mistakes() as error:
         return _fail(str(error))
     except PermissionError as error:
         return _fail(f"No permission to write {error.filename}: choose another folder or mend its permissions.")
@@ -45,11 +42,18 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
         lr_find(arguments)
     elif command == "variants":
-        from lit_cifar.commands.list_variants import list_variants
+        from lit_cifar.commands.variants import run_variants_command
 
-        list_variants(arguments)
+        run_variants_command(arguments)
     else:
         raise UserError(f"There is no command {command!r}. lit-cifar --help lists the commands.")
+
+
+def _users_mistakes() -> tuple[type[Exception], ...]:
+    """The exceptions that are one line; torch and Lightning have raised none as long as nobody has imported them."""
+    elsewhere = {"variants": "VariantError", "lightning.pytorch.utilities.exceptions": "MisconfigurationException"}
+    imported = [getattr(sys.modules[module], name) for module, name in elsewhere.items() if module in sys.modules]
+    return UserError, *imported
 
 
 def _fail(message: str) -> int:

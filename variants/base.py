@@ -47,7 +47,7 @@ class Variant(ABC):
             init = base.__dict__.get("__init__")
             if init is None or base is object:
                 continue
-            parameters = inspect.signature(init, eval_str=True).parameters.values()
+            parameters = inspect.signature(init).parameters.values()
             found.update({p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in found})
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, TypeVar
 
 from variants.base import Variant
@@ -44,7 +45,7 @@ class BrokenPlugin:
 
     name: str
     origin: Origin
-    error: Exception
+    error: BaseException
 
 
 _classes: dict[str, type[Variant]] = {}
@@ -193,6 +194,8 @@ def _register_loaded(entry_point: EntryPoint) -> None:
     loaded = entry_point.load()
     if isinstance(loaded, type) and issubclass(loaded, Variant):
         register(loaded)
+    elif not isinstance(loaded, ModuleType):  # a module registers its variants itself
+        raise VariantError(f"its entry point {entry_point.value!r} is neither a variant nor a module")
 
 
 def _import_plugin(name: str, source: Origin, load: Callable[[], object]) -> None:
@@ -200,11 +203,12 @@ def _import_plugin(name: str, source: Origin, load: Callable[[], object]) -> Non
     before = set(_classes)
     try:
         load()
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does, only it is broken
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's module does, only it is broken
         for added in set(_classes) - before:
             del _classes[added], _origins[added]
         _broken[f"{name} {source}"] = BrokenPlugin(name, source, error)
-        print(f"lit-cifar: the variant plugin {name!r} from {source} is broken: {error}", file=sys.stderr)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"lit-cifar: the variant plugin {name!r} from {source} is broken: {reason}", file=sys.stderr)
         return
     for added in set(_classes) - before:
         _origins[added] = Origin(source.distribution, source.version, _classes[added].__module__)

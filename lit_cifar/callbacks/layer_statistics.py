@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import nan
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class LayerStatistics(Callback):
         found = {**activation_statistics(pl_module, images), **self._last_step}
         pl_module.log_dict({f"layer_{name}": value for name, value in found.items()}, rank_zero_only=True)
         for statistic in STATISTICS:
-            self._history[statistic].append([float(found[f"{statistic}/{name}"]) for name in layers(pl_module)])
+            row = [float(found.get(f"{statistic}/{name}", nan)) for name in layers(pl_module)]
+            self._history[statistic].append(row)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data_source = trainer.datamodule.source.name  # type: ignore[attr-defined]
@@ -79,9 +81,15 @@ class LayerStatistics(Callback):
 
 def layers(pl_module: LightningModule) -> Mapping[str, nn.Module]:
     """The named parts of a classifier's network that have weights, from the input on; the scaling isn't one."""
-    body: nn.Module = pl_module.network.body  # type: ignore[union-attr, assignment]
-    found = {name: part for name, part in body.named_children() if next(part.parameters(), None) is not None}
-    return found or {"network": body}
+    part: nn.Module = pl_module.network.body  # type: ignore[union-attr, assignment]
+    name = "network"
+    while len(found := _with_weights(part)) == 1 and not list(part.parameters(recurse=False)):
+        name, part = next(iter(found.items()))  # a wrapper around the network itself
+    return found or {name: part}
+
+
+def _with_weights(part: nn.Module) -> dict[str, nn.Module]:
+    return {name: child for name, child in part.named_children() if next(child.parameters(), None) is not None}
 
 
 @torch.no_grad()
@@ -91,6 +99,8 @@ def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[st
     with _outputs(layers(pl_module)) as outputs, _evaluating(pl_module):
         pl_module(images)
         for name, output in outputs.items():
+            if not isinstance(output, Tensor):  # a recurrent layer's, say
+                continue
             units = output.flatten(1)
             ranges = units.amax(0) - units.amin(0)
             found[f"mean/{name}"], found[f"std/{name}"] = units.mean(), units.std()
@@ -112,9 +122,9 @@ def _share_of_twins(units: Tensor) -> Tensor:
 
 
 @contextmanager
-def _outputs(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def _outputs(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
     """What each part gives in the forward passes inside the block."""
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, Any] = {}
     hooks = [
         part.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
         for name, part in parts.items()
@@ -139,5 +149,6 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 def _flat(layer: nn.Module, *, gradients: bool = False) -> Tensor:
     """A layer's weights, or their gradients, in one row."""
-    tensors = (p.grad if gradients else p.detach() for p in layer.parameters())
-    return torch.cat([tensor.flatten() for tensor in tensors if tensor is not None])
+    if not gradients:
+        return torch.cat([p.detach().flatten() for p in layer.parameters()])
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in layer.parameters()])

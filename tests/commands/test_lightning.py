@@ -232,14 +232,6 @@ def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path) -> None:
     assert code == 0, err
 
 
-def test_variants_are_listed(lit_cifar: Run) -> None:
-    code, out, _ = lit_cifar("variants")
-    assert code == 0
-    for name in ("ELU", "BatchNorm", "SELU", "AlphaDropout", "Swish", "SwishDropout"):
-        assert name in out
-    assert "ELU" not in lit_cifar("variants", "Swish*")[1]
-
-
 def test_help_and_version_do_not_import_torch() -> None:
     code = "import sys; from lit_cifar.__main__ import main; main(['--help']); main(['--version']); "
     code += "assert 'torch' not in sys.modules"

@@ -89,6 +89,24 @@ def test_a_broken_plugin_breaks_nothing_else(
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import sys\nsys.exit('no licence')", "SystemExit: no licence"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("class Leaky: pass", "'a_plugin:Leaky' is neither a variant nor a module"),
+    ],
+)
+def test_all_kinds_of_breakage_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, reason: str
+) -> None:
+    entry_point(monkeypatch, tmp_path, source)
+    assert "Leaky" not in variants.available()
+    err = capsys.readouterr().err
+    assert reason in err
+    assert err.count("\n") == 1
+
+
 def test_a_spec_resolves_through_the_registry_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,0 +1,87 @@
+"""`lit-cifar variants new`: a file to start a variant from, which already works."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+from pathlib import Path
+
+import variants
+from lit_cifar.errors import UserError
+
+TEMPLATE = '''\
+"""{name}: what the technique is, and why it should help."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from variants import DenseVariant, Scaling, register
+
+
+@register
+class {name}(DenseVariant):
+    """Leaky ReLU on He-initialized weights: say here, in one line, what is yours.
+
+    Args:
+        slope: Slope for negative inputs. A knob is a typed keyword: `--model.variant.slope 0.2`.
+        depth: Number of hidden layers.
+        width: Units in each hidden layer.
+        scaling: How pixels are scaled before they reach the network.
+    """
+
+    learning_rate = 3e-4  # lit-cifar lr-find --model.variant {spelled} --confirm 5
+    reference = "The paper or page that it comes from"
+
+    def __init__(
+        self, *, slope: float = 0.1, depth: int = 20, width: int = 100, scaling: Scaling = "standardize"
+    ) -> None:
+        super().__init__(depth=depth, width=width, scaling=scaling)
+        self.slope = slope
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
+        return [dense, nn.LeakyReLU(self.slope)]
+
+
+def test_slope_reaches_every_layer() -> None:
+    network = {name}(depth=3, slope=0.2).build((3, 32, 32), 10)
+    assert [m.negative_slope for m in network.modules() if isinstance(m, nn.LeakyReLU)] == [0.2] * 3
+'''
+
+
+def new_variant(name: str, folder: Path) -> str:
+    """Write a variant's file and return what to type next.
+
+    In a checkout the file goes into `variants/`, where it is found by name; elsewhere into the folder itself.
+
+    Raises:
+        UserError: if the name isn't a class name, is taken, or the file exists or would hide another module.
+    """
+    _check_name(name)
+    package = Path(variants.__file__).parent
+    in_checkout = (folder / "variants").resolve() == package.resolve()
+    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    path = folder / ("variants" if in_checkout else "") / f"{stem}.py"
+    if not in_checkout and not path.exists() and importlib.util.find_spec(stem):
+        raise UserError(f"{path.name} would hide the module {stem!r}: take another name.")
+    spelled = name if in_checkout else f"{stem}.{name}"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE.format(name=name, spelled=spelled))
+    except FileExistsError:
+        raise UserError(f"{path} exists and is left alone: take another name, or move it away.") from None
+    return (
+        f"Wrote {path}. Next:\n"
+        f"  lit-cifar variants check {spelled}\n"
+        f"  lit-cifar fit --model.variant {spelled}\n"
+        f"  python -m pytest {path}"
+    )
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name) or keyword.iskeyword(name):
+        raise UserError(f"{name!r} is no name for a variant: use a Python class name like MyVariant.")
+    taken = [known for known in variants.available() if known.lower() == name.lower()]
+    if taken:
+        raise UserError(f"The variant name {name!r} is taken by {taken[0]!r} from {variants.origin(taken[0])}.")

@@ -1,0 +1,134 @@
+"""`lit-cifar variants` lists them, `variants check` tells whether one keeps its promises, `variants new` writes one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+import variants
+from lit_cifar.commands.new_variant import new_variant
+from lit_cifar.errors import UserError
+from variants import Variant
+
+DESCRIPTION = """\
+List the registered variants.
+
+  lit-cifar variants [PATTERN] [--json]   all of them, or those like 'S*'
+  lit-cifar variants check NAME           whether a variant keeps every promise; NAME may be a class path
+  lit-cifar variants new NAME             write a file to start a variant of your own from
+"""
+
+
+def run_variants_command(arguments: Sequence[str]) -> None:
+    """List variants, check one, or write a new one."""
+    if arguments[:1] == ["check"]:
+        _check(_parsed("check", "Check that a variant keeps every promise.", arguments[1:]).name)
+    elif arguments[:1] == ["new"]:
+        print(new_variant(_parsed("new", "Write a file to start a variant from.", arguments[1:]).name, Path()))
+    else:
+        _list(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, which needs no torch; its complaints are `UserError`s."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+def _parsed(command: str, description: str, arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=f"lit-cifar variants {command}", description=description)
+    parser.add_argument("name", metavar="NAME", help="Name of the class, like MyVariant.")
+    return parser.parse_args(list(arguments))
+
+
+def _list(arguments: Sequence[str]) -> None:
+    parser = _Parser(
+        prog="lit-cifar variants", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pattern", nargs="?", default="*", help="Names to list, like 'S*' (case ignored).")
+    parser.add_argument("--json", action="store_true", help="Print variants and broken plugins as JSON.")
+    given = parser.parse_args(list(arguments))
+    found = [_described(name) for name in variants.available(given.pattern)]
+    broken = [_broken(plugin) for plugin in variants.broken()]
+    if given.json:
+        print(json.dumps({"variants": found, "broken": broken}, indent=2, default=str))
+    else:
+        _print(found, broken)
+
+
+def _described(name: str) -> dict[str, Any]:
+    variant, origin = variants.get(name), variants.origin(name)
+    return {
+        "name": name,
+        "description": variant.description(),
+        "origin": {"package": origin.distribution, "version": origin.version, "module": origin.module},
+        "learning_rate": variant.learning_rate,
+        "paper": variant.reference,
+        "knobs": {knob.name: None if knob.default is knob.empty else knob.default for knob in variant.knobs().values()},
+    }
+
+
+def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
+    origin = plugin.origin
+    return {
+        "name": plugin.name,
+        "origin": {"package": origin.distribution, "version": origin.version, "module": origin.module},
+        "error": f"{type(plugin.error).__name__}: {plugin.error}",
+    }
+
+
+def _print(found: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for variant in found:
+        knobs = ", ".join(f"{name}={default!r}" for name, default in variant["knobs"].items())
+        console.print(f"[bold]{variant['name']}[/bold]  {escape(variant['description'])}")
+        console.print(f"  knobs: {escape(knobs)}\n  learning rate: {variant['learning_rate']:g}")
+        console.print(f"  paper: {escape(variant['paper'])}\n  from: {escape(_from(variant))}")
+    for plugin in broken:
+        console.print(f"[bold red]{plugin['name']}[/bold red]  is broken: {escape(plugin['error'])}")
+        console.print(f"  from: {escape(_from(plugin))}")
+
+
+def _from(described: dict[str, Any]) -> str:
+    origin = described["origin"]
+    return str(variants.Origin(origin["package"], origin["version"], origin["module"]))
+
+
+def _check(name: str) -> None:
+    variant_class = _named(name)
+    from lit_cifar.conformance import results
+    from lit_cifar.quiet import silence_lightning
+
+    silence_lightning()
+    console = Console(highlight=False, soft_wrap=True)
+    failed = 0
+    for promise, reason in results(variant_class):
+        failed += bool(reason)
+        mark = "[red]✗[/red]" if reason else "[green]✓[/green]"
+        console.print(f"{mark} {escape(promise)}{escape(f': {reason}' if reason else '')}")
+    if failed:
+        raise UserError(f"{variant_class.__name__} breaks {failed} of its promises.")
+
+
+def _named(name: str) -> type[Variant]:
+    """The class of a registered name, or of a class path, which is imported from the current folder too."""
+    module, _, class_name = name.rpartition(".")
+    if not module:
+        return variants.get(name)
+    sys.path.append(str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), class_name, None)
+    except ImportError as error:
+        raise UserError(f"{name}: {error}. A class path is module.Class, importable from here.") from error
+    if not (isinstance(found, type) and issubclass(found, Variant)):
+        raise UserError(f"{name} is no variant: {module} has no class {class_name} that subclasses variants.Variant.")
+    return found

@@ -1,0 +1,159 @@
+"""`lit-cifar variants`, `variants check` and `variants new` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import variants
+from lit_cifar.conformance import CHECKS
+from variants import registry
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test registers or imports is gone after it."""
+    for name in ("_classes", "_origins", "_broken"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry_point = EntryPoint("Lost", "no_such_module:Lost", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "_entry_points", lambda: iter([entry_point]))
+    registry.load_plugins.cache_clear()
+
+
+def test_variants_are_listed(lit_cifar: Run) -> None:
+    code, out, _ = lit_cifar("variants")
+    assert code == 0
+    assert all(name in out for name in variants.available())
+    assert "ELU" not in lit_cifar("variants", "Swish*")[1]
+
+
+def test_json_tells_all_there_is(lit_cifar: Run) -> None:
+    code, out, _ = lit_cifar("variants", "--json", "alpha*")
+    assert code == 0
+    (found,) = json.loads(out)["variants"]
+    assert found == {
+        "name": "AlphaDropout",
+        "description": "SELU with alpha dropout, which keeps the activations' mean and variance.",
+        "origin": {"package": "lit-cifar", "version": "0.1.0", "module": "variants.alpha_dropout"},
+        "learning_rate": variants.get("AlphaDropout").learning_rate,
+        "paper": variants.get("AlphaDropout").reference,
+        "knobs": {"rate": 0.1, "layers": "last", "depth": 20, "width": 100, "scaling": "standardize"},
+    }
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_broken_plugin_is_listed_with_its_error(lit_cifar: Run) -> None:
+    code, out, err = lit_cifar("variants")
+    assert code == 0
+    assert "SELU" in out
+    assert "Lost  is broken: ModuleNotFoundError: No module named 'no_such_module'" in out
+    assert err.count("\n") == 1
+    (broken,) = json.loads(lit_cifar("variants", "--json")[1])["broken"]
+    assert broken["name"] == "Lost"
+    assert "no_such_module" in broken["error"]
+
+
+def test_listing_needs_no_lightning() -> None:
+    code = "import sys; from lit_cifar.__main__ import main; main(['variants', '--json'])\n"
+    code += "assert not {'lightning', 'jsonargparse', 'torchmetrics', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # noqa: S603
+
+
+def test_check_prints_a_line_for_each_promise(lit_cifar: Run) -> None:
+    code, out, err = lit_cifar("variants", "check", "selu")
+    assert code == 0, err
+    assert [line[0] for line in out.splitlines()] == ["✓"] * len(CHECKS)
+
+
+def test_check_says_which_promise_is_broken_and_why(lit_cifar: Run, workspace: Path) -> None:
+    Path("my_broken_module.py").write_text(
+        "from torch import nn\nfrom variants import Variant\n\n"
+        "class Nine(Variant):\n    'Nine logits whatever it is asked.'\n\n"
+        "    def build(self, image_shape, num_classes):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(3072, 9))\n"
+    )
+    code, out, err = lit_cifar("variants", "check", "my_broken_module.Nine")
+    assert code != 0
+    assert err == "lit-cifar: error: Nine breaks 3 of its promises.\n"
+    failed = [line for line in out.splitlines() if line.startswith("✗")]
+    assert "4 images and 10 classes give logits of shape [4, 9]" in failed[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("SLU", "Did you mean 'SELU'?"),
+        ("nowhere.Mine", "No module named 'nowhere'"),
+        ("json.Mine", "json has no class Mine"),
+    ],
+)
+def test_what_can_not_be_checked(lit_cifar: Run, name: str, message: str) -> None:
+    code, _, err = lit_cifar("variants", "check", name)
+    assert code != 0
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_new_variant_keeps_every_promise_at_once(lit_cifar: Run, workspace: Path) -> None:
+    code, out, err = lit_cifar("variants", "new", "MyFirstVariant")
+    assert code == 0, err
+    assert "lit-cifar fit --model.variant my_first_variant.MyFirstVariant" in out
+    code, out, err = lit_cifar("variants", "check", "my_first_variant.MyFirstVariant")
+    assert code == 0, out + err
+
+
+def test_in_a_checkout_it_goes_where_it_is_found_by_name(
+    lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("variants").mkdir()
+    monkeypatch.setattr(variants, "__file__", str(workspace / "variants/__init__.py"))
+    code, out, err = lit_cifar("variants", "new", "MyReLU")
+    assert code == 0, err
+    assert "lit-cifar variants check MyReLU" in out
+    assert Path("variants/my_re_lu.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Selu", "taken by 'SELU' from lit-cifar 0.1.0 (variants.selu)"),
+        ("my_variant", "'my_variant' is no name for a variant"),
+        ("None", "'None' is no name"),
+        ("../Escape", "is no name"),
+        ("Torch", "torch.py would hide the module 'torch'"),
+    ],
+)
+def test_names_that_are_refused(lit_cifar: Run, workspace: Path, name: str, message: str) -> None:
+    code, _, err = lit_cifar("variants", "new", name)
+    assert code != 0
+    assert message in err
+    assert not list(workspace.iterdir())
+
+
+def test_a_file_that_exists_is_left_alone(lit_cifar: Run, workspace: Path) -> None:
+    Path("my_variant.py").write_text("mine")
+    code, _, err = lit_cifar("variants", "new", "MyVariant")
+    assert code != 0
+    assert "my_variant.py exists and is left alone" in err
+    assert Path("my_variant.py").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_the_new_files_own_test_passes(lit_cifar: Run, workspace: Path) -> None:
+    lit_cifar("variants", "new", "MyTested")
+    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_tested.py"]
+    result = subprocess.run(pytest_run, capture_output=True, text=True, check=False)  # noqa: S603
+    assert "1 passed" in result.stdout, result.stdout

@@ -1,0 +1,165 @@
+"""Every registered variant keeps every promise, and each check notices a variant that doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import variants
+from lit_cifar import conformance
+from lit_cifar.conformance import CHECKS, Check
+from variants import DenseVariant, Variant
+
+
+@pytest.mark.parametrize("name", variants.available())
+@pytest.mark.parametrize("check", CHECKS)
+def test_registered_variants_conform(check: Check, name: str) -> None:
+    check(variants.get(name))
+
+
+class Flat(Variant):
+    """The smallest variant: one layer, or what a test puts in its place."""
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), *self.body(nn.Linear(3072, num_classes)))
+
+    def body(self, dense: nn.Linear) -> list[nn.Module]:
+        return [dense]
+
+
+def with_body(body: Callable[[Variant, nn.Linear], list[nn.Module]]) -> type[Variant]:
+    return type("Broken", (Flat,), {"body": body, "__doc__": "Broken in some way."})
+
+
+class Calls(nn.Module):
+    """A module that only calls a function."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> object:
+        return self.function(images)
+
+
+class Silent(DenseVariant):
+    """Doesn't explain a knob."""
+
+    def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
+        super().__init__(depth=depth)
+        self.secret = secret
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        return [dense]
+
+
+class Forgetful(Silent):
+    """Doesn't store a knob."""
+
+    def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
+        super().__init__(depth=depth)
+        del self.secret
+
+
+class Demanding(Silent):
+    """Can't be built without a knob."""
+
+    def __init__(self, *, secret: int) -> None:
+        super().__init__(secret=secret)
+
+
+class Odd(Silent):
+    """Changes a knob."""
+
+    def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
+        super().__init__(secret=secret + 1, depth=depth)
+
+
+class Slow(Flat):
+    """Hardly learns."""
+
+    learning_rate = 1e-9
+
+
+class Backwards(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        for part in reversed(self):
+            images = part(images)
+        return images
+
+
+def constant(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
+    nn.init.zeros_(dense.weight)
+    nn.init.zeros_(dense.bias)
+    return [dense]
+
+
+def tuple_giver(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
+    return [nn.GRU(3072, 8), Calls(lambda both: both[0]), nn.Linear(8, dense.out_features)]
+
+
+class Skips(nn.Sequential):
+    """Never calls its first part."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self[1](images)
+
+
+BROKEN = [
+    (conformance.explains_itself, type("Mute", (Flat,), {"__doc__": None}), "no docstring"),
+    (conformance.explains_itself, type("Rate", (Flat,), {"__doc__": "Too fast.", "learning_rate": 30.0}), "30.0"),
+    (conformance.explains_itself, Silent, "explains secret"),
+    (conformance.is_a_plain_value, Forgetful, "store each constructor argument under its own name"),
+    (conformance.is_a_plain_value, Demanding, "secret"),
+    (conformance.is_a_plain_value, Odd, "isn't equal"),
+    (conformance.builds_fresh_networks, with_body(constant), "all seeds give the same weights"),
+    (conformance.builds_fresh_networks, with_body(lambda v, d: [Calls(lambda x: x[:, :10])]), "no weights"),
+    (conformance.gives_logits, with_body(lambda v, d: [nn.Linear(3072, 9)]), r"logits of shape \[4, 9\]"),
+    (conformance.gives_logits, with_body(lambda v, d: [d, Calls(lambda x: (x, x))]), "a tuple, not a tensor"),
+    (conformance.gives_logits, with_body(lambda v, d: [d, Calls(torch.log)]), "NaN"),
+    (conformance.judges_images_one_by_one, with_body(lambda v, d: [d, Calls(lambda x: x - x.mean(0))]), "other images"),
+    (conformance.learns_with_every_weight, with_body(lambda v, d: [d, Calls(Tensor.detach)]), "grad"),
+    (
+        conformance.learns_with_every_weight,
+        with_body(lambda v, d: [nn.BatchNorm1d(3072), Calls(Tensor.detach), d]),
+        r"no gradient reaches network\.body\.1\.weight",
+    ),
+    (conformance.learns_with_every_weight, with_body(lambda v, d: [d, Calls(lambda x: (x - x).sqrt())]), "NaN"),
+    (conformance.lowers_its_loss, Slow, "the loss went from"),
+    (conformance.comes_back_from_the_command_line, with_body(constant), "Broken"),
+    (conformance.shows_its_layers, with_body(tuple_giver), "tensors come from 3"),
+    (
+        conformance.shows_its_layers,
+        with_body(lambda v, d: [Backwards(nn.Linear(3072, 3072), nn.Linear(3072, 3072))]),
+        "the parts are 0, 1; tensors come from 1, 0",
+    ),
+    (
+        conformance.has_dropout_that_can_stay_on,
+        with_body(lambda v, d: [Skips(nn.Dropout(), d)]),
+        "every sample would be the same",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "variant_class", "reason"), BROKEN)
+def test_a_broken_promise_is_noticed(check: Check, variant_class: type[Variant], reason: str) -> None:
+    with pytest.raises(Exception, match=reason):
+        check(variant_class)
+
+
+def test_one_broken_promise_leaves_the_others_standing() -> None:
+    reasons = [reason for _, reason in conformance.results(Slow)]
+    assert len(reasons) == len(CHECKS)
+    broken = [check for check, reason in zip(CHECKS, reasons, strict=True) if reason]
+    assert broken == [conformance.lowers_its_loss]
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    list(conformance.results(Flat))
+    assert torch.equal(torch.rand(3), expected)
