@@ -28,6 +28,8 @@ _SELU_FLOOR = -1.7580993408473766
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIXING = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, None))
 _RATES = 2**16
+_CACHED_WORDS = 2**16
+"""64-bit words to mix at a time on a CPU: a dozen passes over them, so they had better stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ class SeededMasks(Masks):
         words = -(-units // 4)
         starts = torch.tensor(_starts(self.seed, draw.call, draw.samples), device=draw.device)[:, None]
         counters = torch.arange(images.start * words, images.stop * words, device=draw.device).mul_(_GOLDEN_GAMMA)
-        bits = _splitmix64(starts + counters).view(torch.int16).view(len(draw.samples), len(images), -1)
-        dropped = min(max(round(draw.rate * _RATES), 1), _RATES - 1)
-        keep = torch.empty(*bits.shape[:2], units, dtype=draw.dtype, device=draw.device)
-        return torch.ge(bits[..., :units], dropped - _RATES // 2, out=keep).view(*bits.shape[:2], *draw.shape)
+        dropped = min(max(round(draw.rate * _RATES), 1), _RATES - 1) - _RATES // 2
+        keep = torch.empty(len(starts), len(images), units, dtype=draw.dtype, device=draw.device)
+        at_once = max(1, _CACHED_WORDS // len(counters)) if draw.device.type == "cpu" else len(starts)
+        for some_starts, some_keep in zip(starts.split(at_once), keep.split(at_once), strict=True):
+            bits = _splitmix64(some_starts + counters).view(torch.int16).view(len(some_starts), len(images), -1)
+            torch.ge(bits[..., :units], dropped, out=some_keep)
+        return keep.view(*keep.shape[:2], *draw.shape)
 
 
 @lru_cache(maxsize=1024)

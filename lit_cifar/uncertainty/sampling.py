@@ -22,8 +22,11 @@ _LIVE_TENSORS = 8
 
 _MOST_IMAGES = 1024
 _FEWEST_ROWS = 1024
-_CPU_CACHE = 2**21
-"""On a CPU, bytes an activation may take, so that a few stay in the cache: larger ones are slower."""
+_CPU_ACTIVATION = 8 * 2**20
+"""Bytes of an activation on a CPU: more miss its cache, fewer make the cost of calls tell."""
+
+_KEPT_BY_MALLOC = 31 * 2**20
+"""Bytes just below the largest block that glibc's malloc can learn to keep for the next call."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class _Plan:
 
 
 def _pieces(network: nn.Module, images: Tensor, samples: int, switch: Switch, memory_budget: int) -> Iterator[Piece]:
+    # glibc gives freed memory back, to fetch it again page by page, unless it has seen a larger block freed
+    torch.empty(_KEPT_BY_MALLOC, dtype=torch.uint8)
     device = next(network.parameters(), images).device
     plan = _make_plan(network, images[:2].to(device, copy=True), switch, memory_budget)
     for block in _ranges(range(len(images)), plan.images):
@@ -129,7 +134,7 @@ def _make_plan(network: nn.Module, images: Tensor, switch: Switch, memory_budget
         raise UserError(f"memory_budget={memory_budget} is too small: one image takes about {needed} bytes.")
     rows = memory_budget // (_LIVE_TENSORS * sampled_bytes)
     if images.device.type == "cpu":
-        rows = min(rows, max(_FEWEST_ROWS, _CPU_CACHE // sampled_bytes))
+        rows = min(rows, max(_FEWEST_ROWS, _CPU_ACTIVATION // sampled_bytes))
     return _Plan(links[:first], links[first:], min(memory_budget // needed, _MOST_IMAGES), rows)
 
 
