@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lit_cifar.errors import UserError
 
 
 @contextmanager
@@ -17,6 +20,19 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Make the folder of a file that is going to be written, so that hours of work don't end in an error.
+
+    Raises:
+        UserError: if `what` (in the plural) can't be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"{what} can't be written to {path}: {error.strerror}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

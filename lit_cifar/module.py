@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -23,7 +24,7 @@ from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
 from lit_cifar.sparsity import MagnitudePruning, prunable, shrink
-from lit_cifar.uncertainty import MCPrediction, mc_predict
+from lit_cifar.uncertainty import MCPrediction, mc_predict, sample_points
 from variants import Variant
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
@@ -88,6 +89,7 @@ class LitClassifier(LightningModule):
         self.mc_samples = mc_samples
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
         self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
+        self._evaluated = 0
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.network is None:
@@ -118,11 +120,27 @@ class LitClassifier(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def on_test_epoch_start(self) -> None:
+        self._evaluated = 0
+
+    def on_predict_epoch_start(self) -> None:
+        self._evaluated = 0
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """What is known of each image: its index in the test set [B], its label [B], class probabilities [B, classes];
+        with MC dropout four uncertainties [B], class probabilities as `mc_probabilities`, and those of the first
+        samples, as many as `sample_points` says, as `mc_after` [B, P, classes]."""
         images, labels = batch
-        self.test_scores.update(self(images).softmax(1), labels)
-        if self.mc_samples:
-            self.mc_test_scores.update(self._mc_predict(images, batch_idx).probabilities, labels)
+        numbers = self._numbers(len(images))
+        probabilities = self(images).softmax(1)
+        self.test_scores.update(probabilities, labels)
+        found = {"indices": torch.tensor(numbers), "labels": labels, "probabilities": probabilities}
+        if not self.mc_samples:
+            return found
+        predicted = self.mc_predict(images, numbers, points=sample_points(self.mc_samples))
+        self.mc_test_scores.update(predicted.probabilities, labels)
+        found |= {name: getattr(predicted, name) for name in UNCERTAINTIES}
+        return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}  # type: ignore[dict-item]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """What is known of each image: its index in the prediction set [B], class probabilities [B, classes], and with
@@ -130,14 +148,20 @@ class LitClassifier(LightningModule):
         images, indices = batch
         if not self.mc_samples:
             return {"indices": indices, "probabilities": self(images).softmax(1)}
-        predicted = self._mc_predict(images, batch_idx)
+        predicted = self.mc_predict(images, self._numbers(len(images)))
         found = {name: getattr(predicted, name) for name in ("probabilities", *UNCERTAINTIES)}
         return {"indices": indices, **found}
 
-    def _mc_predict(self, images: Tensor, batch_idx: int) -> MCPrediction:
-        """MC dropout on a batch; every batch of every process has masks of its own."""
-        seed = batch_idx * self.trainer.world_size + self.trainer.global_rank
-        return mc_predict(self._built(), images, samples=self.mc_samples, seed=seed)
+    def mc_predict(self, images: Tensor, numbers: range | None = None, *, points: Sequence[int] = ()) -> MCPrediction:
+        """MC dropout on uint8 images [N, 3, 32, 32]; see `lit_cifar.uncertainty.mc_predict`."""
+        return mc_predict(self._built(), images, samples=self.mc_samples, numbers=numbers, points=points)
+
+    def _numbers(self, batch_size: int) -> range:
+        """The places of the next images of a test or prediction in the data, of which each process has every nth."""
+        processes = self.trainer.world_size
+        places = range(self.trainer.global_rank, 2**62, processes)
+        self._evaluated += batch_size
+        return places[self._evaluated - batch_size : self._evaluated]
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lit_cifar.callbacks.gathering import gathered
 from lit_cifar.errors import UserError
-from lit_cifar.files import replaced_when_complete
+from lit_cifar.files import check_writable, replaced_when_complete
 
 
 class PredictionWriter(Callback):
@@ -33,11 +31,7 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.output = self.output or Path(trainer.log_dir or ".") / "predictions.csv"
-        try:  # now, not after an hour of predicting
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.output.parent).close()
-        except OSError as error:
-            raise UserError(f"Predictions can't be written to {self.output}: {error.strerror}.") from error
+        check_writable(self.output, "Predictions")
 
     def on_predict_batch_end(
         self,
@@ -51,17 +45,15 @@ class PredictionWriter(Callback):
         self._batches.append(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        columns = {name: torch.cat([batch[name] for batch in self._batches]) for name in self._batches[0]}
-        columns = {name: _gathered(values, trainer) for name, values in columns.items()}
+        columns = gathered(self._batches, trainer)
         self._batches.clear()
         if not trainer.is_global_zero or self.output is None:
             return
-        order = columns.pop("indices").argsort()
         data = trainer.datamodule  # type: ignore[attr-defined]
         table = prediction_table(
             data.picture_names,
             data.picture_labels,
-            {name: values[order] for name, values in columns.items()},
+            columns,
             pl_module.class_names,  # type: ignore[arg-type]
         )
         unreadable = [{"path": path, "error": reason} for path, reason in data.unreadable_pictures.items()]
@@ -98,10 +90,3 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             table.to_parquet(unfinished, index=False)
         else:
             table.to_csv(unfinished, index=False)
-
-
-def _gathered(values: Tensor, trainer: Trainer) -> Tensor:
-    """The values of all processes, on the CPU; each process may hold a different number of rows."""
-    if trainer.world_size == 1:
-        return values.cpu()
-    return torch.cat([part.cpu() for part in gather_all_tensors(values.to(trainer.strategy.root_device))])

@@ -13,7 +13,7 @@ from lit_cifar.uncertainty.calibration import (
     risk_coverage,
 )
 from lit_cifar.uncertainty.dropout import Draw, Masks, SeededMasks, Switch, active_dropout, masked_dropout
-from lit_cifar.uncertainty.prediction import MCPrediction, SampleCurve, mc_predict, sample_curve
+from lit_cifar.uncertainty.prediction import MCPrediction, SampleCurve, mc_predict, sample_curve, sample_points
 from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, Piece, chain, sampled_logits
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "reliability",
     "risk_coverage",
     "sample_curve",
+    "sample_points",
     "sampled_logits",
 ]

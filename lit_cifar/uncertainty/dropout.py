@@ -41,7 +41,7 @@ class Draw:
         rate: Probability that a unit is dropped.
         shape: One image's mask: the layer's input without the batch, 1 where units are dropped together.
         samples: The Monte Carlo samples.
-        images: The images, by index.
+        images: The images, by number.
         dtype: Data type of the layer's input.
         device: Device of the layer's input.
     """
@@ -83,8 +83,9 @@ class SeededMasks(Masks):
         images = range(1) if self.shared else draw.images
         units = prod(draw.shape)
         words = -(-units // 4)
+        numbers = torch.arange(images.start, images.stop, images.step, device=draw.device)[:, None]
         starts = torch.tensor(_starts(self.seed, draw.call, draw.samples), device=draw.device)[:, None]
-        counters = torch.arange(images.start * words, images.stop * words, device=draw.device).mul_(_GOLDEN_GAMMA)
+        counters = (numbers * words + torch.arange(words, device=draw.device)).flatten().mul_(_GOLDEN_GAMMA)
         dropped = min(max(round(draw.rate * _RATES), 1), _RATES - 1) - _RATES // 2
         keep = torch.empty(len(starts), len(images), units, dtype=draw.dtype, device=draw.device)
         at_once = max(1, _CACHED_WORDS // len(counters)) if draw.device.type == "cpu" else len(starts)

@@ -32,6 +32,7 @@ class MCPrediction:
         variation_ratio: Share of the samples [N] whose most probable class isn't the one most of them have; a sample
             with several most probable classes is divided among them.
         standard_deviation: Of the samples' probabilities [N, C] around their mean (divided by S, not S - 1).
+        after: Mean probabilities [N, P, C] of the first samples, for the P numbers of them that were asked for.
         samples: Every sample's probabilities [S, N, C], if they were asked for.
     """
 
@@ -43,6 +44,7 @@ class MCPrediction:
     mutual_information: Tensor
     variation_ratio: Tensor
     standard_deviation: Tensor
+    after: Tensor | None = None
     samples: Tensor | None = None
 
 
@@ -53,7 +55,9 @@ def mc_predict(
     samples: int = 100,
     masks: Masks | Literal["independent", "shared"] = "independent",
     seed: int | torch.Generator = 0,
+    numbers: range | None = None,
     memory_budget: int = MEMORY_BUDGET,
+    points: Sequence[int] = (),
     keep_samples: bool = False,
 ) -> MCPrediction:
     """Predict with dropout left on, many times, and average (Gal and Ghahramani 2016, arXiv:1506.02142).
@@ -72,20 +76,25 @@ def mc_predict(
             correlated, but each image's distribution is the same, and hardly any random numbers are needed.
             Or masks of your own.
         seed: Decides the masks; torch's global random state is neither used nor changed. A generator gives one number.
+        numbers: The images' numbers, which decide their masks. Given their places in the data, an image has the same
+            masks in any batch of any process. Default: 0 to N - 1.
         memory_budget: Bytes that activations and masks may take at a time, beside the results. An estimate:
             tensors inside a module that never leave it are allowed for, but not seen.
+        points: Numbers of samples after which to return the mean probabilities as well.
         keep_samples: Whether to return every sample's probabilities, 4 S N C bytes.
 
     Raises:
         UserError: if the network has no active dropout layer or a custom one, doesn't return logits [N, C], or an
             argument is out of range.
     """
+    if points and not 1 <= min(points) <= max(points) <= samples:
+        raise UserError(f"points={list(points)} must be numbers of samples, each from 1 to {samples}.")
     blocks = []
     with sampled_logits(
-        network, images, samples=samples, masks=masks, seed=seed, memory_budget=memory_budget
+        network, images, samples=samples, masks=masks, seed=seed, numbers=numbers, memory_budget=memory_budget
     ) as pieces:
         for _, block in groupby(pieces, key=attrgetter("images")):
-            moments = _Moments(keep_samples=keep_samples)
+            moments = _Moments(points, keep_samples=keep_samples)
             for piece in block:
                 moments.add(piece.logits)
             blocks.append({name: value.to(images.device) for name, value in moments.summary().items()})
@@ -98,7 +107,9 @@ def mc_predict(
 class _Moments:
     """Sums over the samples, added up piece by piece."""
 
-    def __init__(self, *, keep_samples: bool) -> None:
+    def __init__(self, points: Sequence[int], *, keep_samples: bool) -> None:
+        self._points = points
+        self._after: dict[int, Tensor] = {}
         self._kept: list[Tensor] | None = [] if keep_samples else None
         self._count = 0
 
@@ -112,12 +123,15 @@ class _Moments:
             self._entropy = torch.zeros_like(self._first[0])
         if self._kept is not None:
             self._kept.append(p.permute(1, 2, 0))
-        self._count += p.shape[1]
         votes = torch.eq(log_p, log_p.amax(0), out=torch.empty_like(p))
         self._votes += votes.div_(votes.sum(0)).sum(1)
         self._entropy -= log_p.mul_(p).sum((0, 1))
         # around the first sample, so that a small variance isn't the difference of two large numbers
         p = p - self._first[:, None]
+        for point in self._points:
+            if self._count < point <= self._count + p.shape[1]:
+                self._after[point] = self._first + (self._sum + p[:, : point - self._count].sum(1)) / point
+        self._count += p.shape[1]
         self._sum += p.sum(1)
         self._squares += p.square_().sum(1)
 
@@ -138,7 +152,11 @@ class _Moments:
             "variation_ratio": 1 - self._votes.amax(0) / self._count,
             "standard_deviation": (self._squares / self._count - offset.square()).clamp_min(0).sqrt().T,
         }
-        return fields | ({"samples": torch.cat(self._kept)} if self._kept is not None else {})
+        if self._points:
+            fields["after"] = torch.stack([self._after[point] for point in self._points]).permute(2, 0, 1)
+        if self._kept is not None:
+            fields["samples"] = torch.cat(self._kept)
+        return fields
 
 
 @dataclass(frozen=True)
@@ -150,45 +168,26 @@ class SampleCurve:
     nll: tuple[float, ...]
 
 
-def sample_curve(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    points: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
-    masks: Masks | Literal["independent", "shared"] = "independent",
-    seed: int | torch.Generator = 0,
-    memory_budget: int = MEMORY_BUDGET,
-) -> SampleCurve:
-    """What more samples buy, from one pass through the most of them; arguments and errors as in `mc_predict`.
+def sample_curve(after: Tensor, labels: Tensor, points: Sequence[int]) -> SampleCurve:
+    """What more samples buy.
 
     Args:
-        network: See `mc_predict`.
-        images: Images [N, ...].
+        after: Mean probabilities [N, P, C] of the first samples: what `mc_predict(…, points=points).after` gives.
         labels: The right classes [N].
-        points: Numbers of samples at which to score.
-        masks: See `mc_predict`.
-        seed: See `mc_predict`.
-        memory_budget: See `mc_predict`.
+        points: The P numbers of samples.
     """
-    if not points or min(points) < 1:
-        raise UserError(f"points={list(points)} must be numbers of samples, each at least 1.")
-    scores = {point: torch.zeros(2, dtype=torch.float64) for point in sorted(set(points))}
-    with sampled_logits(
-        network, images, samples=max(points), masks=masks, seed=seed, memory_budget=memory_budget
-    ) as pieces:
-        for some_images, block in groupby(pieces, key=attrgetter("images")):
-            some_labels = labels[some_images.start : some_images.stop]
-            total: Tensor | float = 0.0
-            for piece in block:
-                sums = _log_probabilities(piece.logits).exp().cumsum(1).add_(total)
-                total = sums[:, -1:]
-                for point in scores.keys() & {sample + 1 for sample in piece.samples}:
-                    mean = (sums[:, piece.samples.index(point - 1)] / point).T.to(labels.device)
-                    score = accuracy(mean, some_labels), nll(mean, some_labels)
-                    scores[point] += torch.tensor(score, dtype=torch.float64) * len(some_labels) / len(labels)
-    accuracies, nlls = torch.stack(list(scores.values())).T.tolist()
-    return SampleCurve(tuple(scores), tuple(accuracies), tuple(nlls))
+    means = after.unbind(1)
+    return SampleCurve(
+        tuple(points),
+        tuple(accuracy(mean, labels) for mean in means),
+        tuple(nll(mean, labels) for mean in means),
+    )
+
+
+def sample_points(samples: int) -> list[int]:
+    """Numbers of samples to look at on the way to all of them: 1, 2, 5, 10, 20, 50 and so on, and all."""
+    steps = (factor * 10**power for power in range(len(str(samples))) for factor in (1, 2, 5))
+    return [*(step for step in steps if step < samples), samples]
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:

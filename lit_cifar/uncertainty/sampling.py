@@ -31,7 +31,7 @@ _KEPT_BY_MALLOC = 31 * 2**20
 
 @dataclass(frozen=True)
 class Piece:
-    """Logits [samples, images, C] of some samples of some images."""
+    """Logits [samples, images, C] of some samples of some images, by their places among all of them."""
 
     samples: range
     images: range
@@ -46,6 +46,7 @@ def sampled_logits(
     samples: int,
     masks: Masks | Literal["independent", "shared"] = "independent",
     seed: int | torch.Generator = 0,
+    numbers: range | None = None,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Iterator[Iterator[Piece]]:
     """All samples of some images, then of the next images: `with sampled_logits(…) as pieces: for piece in pieces: …`.
@@ -56,8 +57,11 @@ def sampled_logits(
         raise UserError(f"samples={samples} gives no prediction: ask for at least 1.")
     if not len(images):
         raise UserError("There are no images to predict: give a tensor [N, ...] of at least one.")
+    numbers = range(len(images)) if numbers is None else numbers
+    if len(numbers) != len(images):
+        raise UserError(f"numbers={numbers} numbers {len(numbers)} images, but there are {len(images)}.")
     with torch.no_grad(), masked_dropout(network, _masks(masks, seed)) as switch:
-        yield _pieces(network, images, samples, switch, memory_budget)
+        yield _pieces(network, images, samples, numbers, switch, memory_budget)
 
 
 def chain(network: nn.Module) -> list[nn.Module]:
@@ -93,16 +97,19 @@ class _Plan:
     rows: int
 
 
-def _pieces(network: nn.Module, images: Tensor, samples: int, switch: Switch, memory_budget: int) -> Iterator[Piece]:
+def _pieces(
+    network: nn.Module, images: Tensor, samples: int, numbers: range, switch: Switch, memory_budget: int
+) -> Iterator[Piece]:
     # glibc gives freed memory back, to fetch it again page by page, unless it has seen a larger block freed
     torch.empty(_KEPT_BY_MALLOC, dtype=torch.uint8)
     device = next(network.parameters(), images).device
     plan = _make_plan(network, images[:2].to(device, copy=True), switch, memory_budget)
     for block in _ranges(range(len(images)), plan.images):
-        x = _run(plan.shared, images[block.start : block.stop].to(device))
+        # a copy, for a first layer that works in place
+        x = _run(plan.shared, images[block.start : block.stop].to(device, copy=True))
         for part in _ranges(block, max(1, plan.rows // samples)):
             for some_samples in _ranges(range(samples), max(1, plan.rows // len(part))):
-                switch.select(some_samples, part)
+                switch.select(some_samples, numbers[part.start : part.stop])
                 some_x = x[part.start - block.start : part.stop - block.start]
                 logits = _sample(plan.sampled, switch, some_x, len(some_samples))
                 yield Piece(some_samples, part, logits.reshape(len(some_samples), len(part), -1))

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from lit_cifar import uncertainty
 from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import (
+    Draw,
+    Masks,
     MCPrediction,
     SeededMasks,
     accuracy,
@@ -22,6 +24,7 @@ from lit_cifar.uncertainty import (
     mc_predict,
     nll,
     sample_curve,
+    sample_points,
     sampled_logits,
 )
 
@@ -44,6 +47,29 @@ def test_same_as_a_plain_loop_with_the_same_masks(network: nn.Module, images: Te
         for sample in range(7):
             switch.select(range(sample, sample + 1), range(len(images)))
             torch.testing.assert_close(result.samples[sample], network(images).softmax(1), atol=1e-6, rtol=1e-5)
+
+
+class Given(Masks):
+    """One mask for each call of a dropout layer."""
+
+    def __init__(self, keep: list[Tensor]) -> None:
+        self.given = keep
+
+    def keep(self, draw: Draw) -> Tensor:
+        return self.given[draw.call][: len(draw.images)].reshape(1, len(draw.images), *draw.shape)
+
+
+def test_bit_equal_to_torchs_dropout_with_its_masks(images: Tensor) -> None:
+    dropouts = nn.Dropout(0.3), nn.Dropout(0.5)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 8), dropouts[0], nn.ELU(), dropouts[1], nn.Linear(8, 3))
+    torch.manual_seed(5)
+    with torch.no_grad():
+        expected = network.train()(images.float())
+    torch.manual_seed(5)
+    masks = Given([dropout(torch.ones(len(images), 8)) > 0 for dropout in dropouts])
+    with sampled_logits(network, images.float(), samples=1, masks=masks) as pieces:
+        logits = next(iter(pieces)).logits[0]
+    assert torch.equal(logits, expected)
 
 
 @both_kinds
@@ -316,8 +342,10 @@ def test_the_images_are_left_alone(samples: int) -> None:
 def test_a_first_layer_that_works_in_place_works_once() -> None:
     network = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Dropout(0.5), nn.Linear(5, 3))
     images = torch.randn(6, 5)
+    before = images.clone()
     shifted = mc_predict(network[1:], nn.functional.leaky_relu(images, 0.1), samples=4)
     assert_same(mc_predict(network, images, samples=4), shifted)
+    assert torch.equal(images, before)
 
 
 def test_half_precision_is_averaged_in_single(images: Tensor) -> None:
@@ -368,17 +396,47 @@ def test_everything_is_restored_after_an_error_in_the_network(images: Tensor) ->
 def test_curve_scores_the_mean_of_the_first_samples(
     network: nn.Module, images: Tensor, labels: Tensor, masks: str
 ) -> None:
+    points = (8, 1, 3)
     curves = [
-        sample_curve(network, images, labels, points=(8, 1, 3), masks=masks, memory_budget=budget) for budget in BUDGETS
+        sample_curve(
+            mc_predict(network, images, samples=9, masks=masks, points=points, memory_budget=budget).after,
+            labels,
+            points,
+        )
+        for budget in BUDGETS
     ]
-    assert curves[0].samples == (1, 3, 8)
-    for index, samples in enumerate(curves[0].samples):
+    for index, samples in enumerate(points):
         mean = mc_predict(network, images, samples=samples, masks=masks).probabilities
         for curve in curves:
+            assert curve.samples == points
             assert curve.accuracy[index] == pytest.approx(accuracy(mean, labels), abs=1e-12)
             assert curve.nll[index] == pytest.approx(nll(mean, labels), abs=1e-6)
-    with pytest.raises(UserError, match=r"points=\[0, 5\]"):
-        sample_curve(network, images, labels, points=(0, 5))
+
+
+def test_points_are_numbers_of_samples(images: Tensor) -> None:
+    assert sample_points(100) == [1, 2, 5, 10, 20, 50, 100]
+    assert sample_points(30) == [1, 2, 5, 10, 20, 30]
+    assert sample_points(1) == [1]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 3), nn.Dropout(0.5))
+    for points in ([0, 5], [1, 11]):
+        with pytest.raises(UserError, match=r"from 1 to 10"):
+            mc_predict(network, images.float(), samples=10, points=points)
+
+
+@both_kinds
+def test_an_images_masks_follow_from_its_number_alone(network: nn.Module, images: Tensor, masks: str) -> None:
+    """As two processes would, each predicting every other image in batches of its own size."""
+    whole = mc_predict(network, images, samples=9, masks=masks)
+    for process, batch_size in ((0, 4), (1, 7)):
+        mine = range(process, len(images), 2)
+        for start in range(0, len(mine), batch_size):
+            numbers = mine[start : start + batch_size]
+            part = mc_predict(network, images[list(numbers)], samples=9, masks=masks, numbers=numbers)
+            for name in ("probabilities", "mutual_information", "variation_ratio"):
+                expected = getattr(whole, name)[list(numbers)]
+                torch.testing.assert_close(getattr(part, name), expected, atol=2e-6, rtol=1e-5)
+    with pytest.raises(UserError, match="numbers 3 images, but there are 21"):
+        mc_predict(network, images, numbers=range(3))
 
 
 def test_needs_nothing_else_of_lit_cifar() -> None:
