@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lit_cifar.augmentation import random_crop, random_flip
 from lit_cifar.batches import Batch, InMemoryImages, batch_loader
+from lit_cifar.corruptions import Corruption, check, corrupt
 from lit_cifar.errors import UserError
 from lit_cifar.sources import ImageSet, SourceName, open_source, read_pictures
 
@@ -29,10 +30,13 @@ class CIFAR10DataModule(LightningDataModule):
         urls: Addresses to download the official archive from, instead of the built-in list.
         batch_size: Images in a batch (of one process).
         val_size: Images of the training set that are held out for validation, the same number of every class.
-        seed: Seed of the train/validation split and of the order of the training images.
+        seed: Seed of the train/validation split, of the order of the training images, and of noise on test images.
         flip: Mirror training images left to right at random.
         crop_padding: Pad training images by this many pixels and cut them out at random; 0 is off.
         pictures: For `predict`: a folder of pictures of any size, or one picture. Default: the test images.
+        corruption: What spoils the test images, to see what a network does when the data shifts. Images of training and
+            validation stay as they are.
+        severity: How much it spoils them, from 1 to 5 (as in CIFAR-10-C; see `lit_cifar.corruptions`).
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class CIFAR10DataModule(LightningDataModule):
         flip: bool = False,
         crop_padding: int = 0,
         pictures: str | None = None,
+        corruption: Corruption | None = None,
+        severity: int = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -55,6 +61,9 @@ class CIFAR10DataModule(LightningDataModule):
             raise UserError(f"--data.val_size {val_size} is too small: early stopping needs validation images.")
         if crop_padding < 0:
             raise UserError(f"--data.crop_padding {crop_padding} is negative: use 0 for no cropping.")
+        check(corruption, severity)
+        if corruption and pictures:
+            raise UserError("--data.corruption is of the test images, not of --data.pictures: leave one of them out.")
         self.source = open_source(source, Path(data_dir), **({"urls": urls} if urls else {}))
         self.batch_size = batch_size
         self.val_size = val_size
@@ -62,6 +71,8 @@ class CIFAR10DataModule(LightningDataModule):
         self.flip = flip
         self.crop_padding = crop_padding
         self.pictures = pictures
+        self.corruption = corruption
+        self.severity = severity
         self._sets: dict[str, InMemoryImages] = {}
         # For `predict`: a path or index of each image, its class (or just its folder), and what could not be read.
         self.picture_names: Sequence[str] = ()
@@ -72,6 +83,13 @@ class CIFAR10DataModule(LightningDataModule):
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their labels."""
         return self.source.class_names
+
+    @property
+    def data_source(self) -> str:
+        """What every artifact calls the images."""
+        if self.corruption is None:
+            return self.source.name
+        return f"{self.source.name}, test images CORRUPTED by {self.corruption}, severity {self.severity} of 5"
 
     @property
     def train_images(self) -> Tensor:
@@ -97,7 +115,7 @@ class CIFAR10DataModule(LightningDataModule):
             train, val = split(self.source.train(), self.val_size, self.seed, len(self.class_names))
             self._sets |= {"train": InMemoryImages(train), "val": InMemoryImages(val)}
         if stage == "test" and "test" not in self._sets:
-            self._sets["test"] = InMemoryImages(self.source.test())
+            self._sets["test"] = InMemoryImages(self._test_images())
         if stage == "predict" and "predict" not in self._sets:
             self._sets["predict"] = InMemoryImages(self._images_to_predict())
 
@@ -136,6 +154,12 @@ class CIFAR10DataModule(LightningDataModule):
             rank=rank,
         )
 
+    def _test_images(self) -> ImageSet:
+        test = self.source.test()
+        if self.corruption is None:
+            return test
+        return ImageSet(corrupt(test.images, self.corruption, self.severity, seed=self.seed), test.labels)
+
     def _images_to_predict(self) -> ImageSet:
         """The pictures, or else the test images; labels are then indices into `picture_names`."""
         if self.pictures:
@@ -143,7 +167,7 @@ class CIFAR10DataModule(LightningDataModule):
             images, self.picture_names, self.unreadable_pictures = found.images, found.paths, found.unreadable
             self.picture_labels = [PurePosixPath(path).parent.name for path in found.paths]
         else:
-            test = self.source.test()
+            test = self._test_images()
             images = test.images
             self.picture_names = [str(index) for index in range(len(images))]
             self.picture_labels = [self.class_names[label] for label in test.labels.tolist()]

@@ -16,7 +16,7 @@ class RunDescription(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         texts = {
             "variant": json.dumps(variants.to_spec(pl_module.variant), indent=1),  # type: ignore[arg-type]
-            "data": trainer.datamodule.source.name,  # type: ignore[attr-defined]
+            "data": trainer.datamodule.data_source,  # type: ignore[attr-defined]
             "command": shlex.join(["lit-cifar", *sys.argv[1:]]),
         }
         for logger in trainer.loggers:
