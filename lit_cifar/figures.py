@@ -24,6 +24,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lit_cifar.uncertainty import Reliability, SampleCurve
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#000000")
@@ -69,6 +71,16 @@ class PairedDifference:
     high: float
     differences: Sequence[float]
     verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An image, uint8 [3, H, W], with its class, the class it is taken for, and how probable that is held to be."""
+
+    image: Tensor
+    label: str
+    prediction: str
+    confidence: float
 
 
 def learning_curves(
@@ -255,6 +267,37 @@ def accuracy_by_samples(curves: Mapping[str, SampleCurve], data_source: str) -> 
     axes[0, 1].set_title("negative log-likelihood", fontsize=11, loc="left")
     figure.supxlabel("MC samples", fontsize=11)
     return _with_legend(figure, styles)
+
+
+def examples(rows: Mapping[str, Sequence[Example]], title: str, data_source: str) -> Figure:
+    """Images with what they are and what they are taken for; a wrong answer is in the colour of a "no".
+
+    Args:
+        rows: The images of each row, by what they have in common.
+        title: What is shown.
+        data_source: The name of the data.
+    """
+    columns = max([1, *map(len, rows.values())])
+    figure, axes = _figure(title, data_source, len(rows), columns, 0.7 + 1.65 * len(rows))
+    for row, (name, shown) in zip(axes, rows.items(), strict=True):
+        for ax, example in zip(row, shown, strict=False):
+            _example(ax, example)
+        for ax in row:
+            ax.set_axis_off()
+        words = name if shown else f"{name}: none"
+        row[0].text(0, 1.04, words, transform=row[0].transAxes, fontsize=11, weight="bold", va="bottom")
+    for text in figure.findobj(Text):
+        text.set_in_layout(text is figure._suptitle)  # long words must not push the images apart
+    return _plain(figure)
+
+
+def _example(ax: Axes, example: Example) -> None:
+    ax.imshow(example.image.permute(1, 2, 0).numpy(), interpolation="nearest")
+    right = example.prediction == example.label
+    says = f"{_short(example.prediction, 12)} {100 * example.confidence:.0f} %"
+    words = says if right else f"{says}\nis {_short(example.label, 12)}"
+    color = "black" if right else VERDICT_COLORS["no"]
+    ax.text(0, -0.04, words, transform=ax.transAxes, fontsize=8, va="top", color=color)
 
 
 def layer_statistics(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lit_cifar import figures
-from lit_cifar.figures import PairedDifference
+from lit_cifar.figures import Example, PairedDifference
 from lit_cifar.uncertainty import SampleCurve, aurc, expected_calibration_error, reliability, risk_coverage
 
 SOURCE = "CIFAR-10 (official files)"
@@ -77,6 +77,8 @@ LAYERS = {
     )
     for name, value in (("ELU", 0.5), ("SELU", 1.0))
 }
+RIGHT = Example(torch.zeros(3, 4, 4, dtype=torch.uint8), "cat", "cat", 0.93)
+WRONG = Example(torch.zeros(3, 4, 4, dtype=torch.uint8), "cat", "dog", 0.41)
 FIGURES = {
     "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
     "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
@@ -90,6 +92,7 @@ FIGURES = {
     "layer_statistics": lambda source: figures.layer_statistics([[0.0, 1.0], [2.0, 3.0]], ["1", "2"], "mean", source),
     "layers_by_depth": lambda source: figures.layers_by_depth(LAYERS, source),
     "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
+    "examples": lambda source: figures.examples({"right": [RIGHT], "wrong": [WRONG, RIGHT], "odd": []}, "Odd", source),
     "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
 }
 
@@ -233,6 +236,11 @@ def test_accuracy_by_samples_shows_both_scores():
     accuracy, nll = figures.accuracy_by_samples({"net": SAMPLES}, SOURCE).axes
     assert line_data(accuracy, 0) == ([1, 10, 100], [0.4, 0.45, 0.46])
     assert line_data(nll, 0) == ([1, 10, 100], [1.7, 1.6, 1.55])
+
+
+def test_examples_say_what_they_are_taken_for_and_what_they_are():
+    shown = texts(figures.examples({"right": [RIGHT], "wrong": [WRONG], "odd": []}, "Odd", SOURCE))
+    assert {"right", "wrong", "odd: none", "cat 93 %", "dog 41 %\nis cat"} <= set(shown)
 
 
 def test_layer_statistics_are_white_at_the_ideal_value():

@@ -14,11 +14,13 @@ import variants
 from lit_cifar import checkpoints
 from lit_cifar.callbacks import (
     EpochTime,
+    EvaluationReport,
     LayerStatistics,
     PredictionWriter,
     RestoreBestWeights,
     RunDescription,
     StopOnNonFiniteLoss,
+    UncertaintyFigures,
 )
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
@@ -53,13 +55,17 @@ class LitCifarCLI(LightningCLI):
                     StopOnNonFiniteLoss(),
                     RestoreBestWeights(),
                     RunDescription(),
+                    UncertaintyFigures(),
                 ],
             },
         )
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         self._preparing = subcommand
-        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "test":
+            parser.set_defaults(verbose=False)  # EvaluationReport prints a better table
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Each command gets the callbacks that it has a use for."""
@@ -68,6 +74,8 @@ class LitCifarCLI(LightningCLI):
             parser.set_defaults({"early_stopping.monitor": "val/loss", "early_stopping.patience": 20})
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST_CHECKPOINT.items()})
+        if self._preparing == "test":
+            parser.add_lightning_class_args(EvaluationReport, "evaluation")
         if self._preparing == "predict":
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,7 +54,8 @@ def test_test_and_validate_need_only_the_checkpoint_and_data(
     best = fitted / "checkpoints/best.ckpt"
     code, out, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
     assert code == 0, err
-    assert "test/accuracy" in out
+    assert "one pass, no dropout" in out
+    assert "mean of" not in out
     code, out, err = lit_cifar("validate", "--ckpt_path", best, *on_pictures)
     assert code == 0, err
     assert "val/loss" in out
@@ -87,11 +90,18 @@ def with_dropout(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> 
 def test_test_measures_mc_dropout_beside_the_plain_network(
     with_dropout: Path, lit_cifar: Run, on_pictures: list[object]
 ) -> None:
-    code, out, err = lit_cifar("test", "--ckpt_path", with_dropout, *on_pictures, "--model.mc_samples", 20)
+    code, out, err = lit_cifar(
+        "test", "--ckpt_path", with_dropout, *on_pictures, "--model.mc_samples", 20, "--evaluation.foreign_images", 0,
+        "--data.corruption", "noise", "--data.severity", 5,
+    )  # fmt: skip
     assert code == 0, err
-    for score in ("accuracy", "nll", "brier", "ece", "aurc"):
-        assert f"test/{score}" in out
-        assert f"test/mc_{score}" in out
+    assert "CORRUPTED by noise, severity 5 of 5" in out
+    assert "mean of 20 MC samples" in out
+    for score in ("accuracy", "NLL", "Brier score", "ECE, 15 bins", "AURC"):
+        assert re.search(rf"^{score} +[\d.]+( %)? +[\d.]+( %)?$", out, re.MULTILINE)
+    found = json.loads(Path("logs/test/AlphaDropout/version_0/test.json").read_text())
+    assert set(found["scores"]) == {"deterministic", "mc"}
+    assert "detection" not in found
 
 
 def test_predict_with_mc_dropout_tells_uncertainties(

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lit_cifar.callbacks.gathering import gathered
+
+Found = Mapping[str, Tensor]
+"""What a test found of each image, in the order of the data; `LitClassifier.test_step` says what there is."""
+
+
+class AfterTest(Callback, ABC):
+    """Collects what a test finds of each image, from all processes, and hands it to `report` in the main one."""
+
+    def __init__(self) -> None:
+        self._batches: list[Found] = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batches.clear()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._batches.append(outputs)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = gathered(self._batches, trainer)
+        self._batches.clear()
+        if trainer.is_global_zero:
+            self.report(trainer, pl_module, found)
+
+    @abstractmethod
+    def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
+        """Do something with what was found."""
