@@ -40,6 +40,8 @@ class BatchSampler(DistributedSampler[Batch]):
     ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle, seed)
         self.batch_size = batch_size
+        self.start = 0
+        self.drawn = 0
 
     def _share(self) -> Tensor:
         count = len(self.dataset)  # type: ignore[arg-type]
@@ -51,12 +53,29 @@ class BatchSampler(DistributedSampler[Batch]):
         return torch.cat([order, order[:missing]])[self.rank :: self.num_replicas]
 
     def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
-        return iter(self._share().split(self.batch_size))
+        # A generator, which does nothing before the first batch is asked for: Lightning sets a continued run's epoch
+        # when it has already called iter().
+        start, self.start = self.start, 0
+        for drawn, batch in enumerate(self._share().split(self.batch_size)[start:], start + 1):
+            self.drawn = drawn
+            yield batch
 
     def __len__(self) -> int:
         count = len(self.dataset)  # type: ignore[arg-type]
         share = len(range(0 if self.shuffle else self.rank, count, self.num_replicas))
         return -(-share // self.batch_size)
+
+
+class BatchLoader(DataLoader[Batch]):
+    """A DataLoader that Lightning can continue in the middle of an epoch."""
+
+    sampler: BatchSampler
+
+    def state_dict(self) -> dict[str, int]:
+        return {"drawn": self.sampler.drawn}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.start = state["drawn"]
 
 
 def batch_loader(
@@ -67,9 +86,10 @@ def batch_loader(
     seed: int = 0,
     num_replicas: int = 1,
     rank: int = 0,
-) -> DataLoader[Batch]:
+) -> BatchLoader:
     """A DataLoader over whole batches, without worker processes: a slice of memory is not worth handing over."""
     sampler = BatchSampler(
         dataset, batch_size=batch_size, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
     )
-    return DataLoader(dataset, batch_size=None, sampler=sampler)
+    # A generator of its own: an iterator draws a number that nobody needs, and not from those of dropout.
+    return BatchLoader(dataset, batch_size=None, sampler=sampler, generator=torch.Generator())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 
 import lit_cifar
 import variants
 from lit_cifar.errors import UserError
+from lit_cifar.files import replaced_when_complete
 
 KEY = "lit_cifar"
 
@@ -58,3 +61,18 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a Lightning checkpoint: it holds no weights (state_dict).")
     return content
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Write checkpoints whole or not at all.
+
+    Lightning's own way writes to the system's folder for temporary files and moves from there, which between two file
+    systems is a copy that can be cut off.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # torch would hide in a RuntimeError that the disk is full
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replaced_when_complete(Path(path)) as unfinished:
+            unfinished.write_bytes(content.getbuffer())

@@ -16,6 +16,8 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     try:
         _run(command, arguments)
+    except UserError as error:
+        return _fail(str(error), error.exit_code)
     except _users_mistakes() as error:
         return _fail(str(error))
     except PermissionError as error:
@@ -23,7 +25,11 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except KeyboardInterrupt:
-        return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.")
+        return _interrupted()
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning has turned into its own exit
+            return _interrupted()
+        raise
     return 0
 
 
@@ -50,12 +56,15 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _users_mistakes() -> tuple[type[Exception], ...]:
-    """The exceptions that are one line; torch and Lightning have raised none as long as nobody has imported them."""
+    """Others' exceptions that are one line; torch and Lightning raise none as long as nobody has imported them."""
     elsewhere = {"variants": "VariantError", "lightning.pytorch.utilities.exceptions": "MisconfigurationException"}
-    imported = [getattr(sys.modules[module], name) for module, name in elsewhere.items() if module in sys.modules]
-    return UserError, *imported
+    return tuple(getattr(sys.modules[module], name) for module, name in elsewhere.items() if module in sys.modules)
 
 
-def _fail(message: str) -> int:
+def _interrupted() -> int:
+    return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", 130)
+
+
+def _fail(message: str, exit_code: int = 1) -> int:
     print(f"lit-cifar: error: {message}", file=sys.stderr)
-    return 1
+    return exit_code

@@ -3,3 +3,5 @@
 
 class UserError(Exception):
     """Something the user can mend. The message says what was given, what is wrong and what to type instead."""
+
+    exit_code = 1

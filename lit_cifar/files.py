@@ -17,6 +17,8 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
     try:
         yield unfinished
+        with unfinished.open("rb+") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the name without the content
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ class LitClassifier(LightningModule):
         *,
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
-        scheduler: SchedulerFactory | Literal["one_cycle"] | None = None,
+        scheduler: Literal["one_cycle"] | SchedulerFactory | None = None,
         l1: float = 0.0,
         sparsity: float = 0.0,
         mc_samples: int = 0,

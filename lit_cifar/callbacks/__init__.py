@@ -3,20 +3,28 @@
 from lit_cifar.callbacks.best_weights import RestoreBestWeights
 from lit_cifar.callbacks.epoch_time import EpochTime
 from lit_cifar.callbacks.evaluation_report import EvaluationReport
+from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
 from lit_cifar.callbacks.layer_statistics import LayerStatistics
 from lit_cifar.callbacks.non_finite_loss import NonFiniteLossError, StopOnNonFiniteLoss
 from lit_cifar.callbacks.prediction_writer import PredictionWriter
+from lit_cifar.callbacks.process_state import ProcessState
 from lit_cifar.callbacks.run_description import RunDescription
+from lit_cifar.callbacks.stop_on_signal import StopAtOnceOnSignal, StopOnSignal, StoppedBySignalError
 from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
 __all__ = [
     "EpochTime",
     "EvaluationReport",
+    "LastCheckpoint",
     "LayerStatistics",
     "NonFiniteLossError",
     "PredictionWriter",
+    "ProcessState",
     "RestoreBestWeights",
     "RunDescription",
+    "StopAtOnceOnSignal",
     "StopOnNonFiniteLoss",
+    "StopOnSignal",
+    "StoppedBySignalError",
     "UncertaintyFigures",
 ]

@@ -12,6 +12,17 @@ class EpochTime(Callback):
     def __init__(self) -> None:
         self._started = 0.0
         self._seconds = 0.0
+        self._seconds_before = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": perf_counter() - self._started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds_before = state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A continued epoch goes on from here."""
+        self._started = perf_counter() - self._seconds_before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = perf_counter()

@@ -44,6 +44,12 @@ class LayerStatistics(Callback):
         self._last_step: dict[str, Tensor] = {}
         self._history: dict[str, list[list[float]]] = defaultdict(list)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": dict(self._history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._history.update(state_dict["history"])
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == trainer.num_training_batches - 1:
             self._before = {name: _flat(layer) for name, layer in layers(pl_module).items()}

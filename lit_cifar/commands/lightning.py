@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 
 import variants
-from lit_cifar import checkpoints
+from lit_cifar import checkpoints, resume
 from lit_cifar.callbacks import (
     EpochTime,
     EvaluationReport,
+    LastCheckpoint,
     LayerStatistics,
     PredictionWriter,
+    ProcessState,
     RestoreBestWeights,
     RunDescription,
+    StopAtOnceOnSignal,
     StopOnNonFiniteLoss,
+    StopOnSignal,
     UncertaintyFigures,
 )
 from lit_cifar.datamodule import CIFAR10DataModule
@@ -30,17 +37,19 @@ from lit_cifar.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
-BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "save_last": True, "enable_version_counter": False}
+BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
 
 
 class LitCifarCLI(LightningCLI):
     """`fit`, `validate`, `test` and `predict` for LitClassifier on CIFAR10DataModule."""
 
-    def __init__(self, args: ArgsType) -> None:
+    def __init__(self, args: Sequence[str]) -> None:
+        self.continued = resume.find_continued(args, LOGS / "fit")
+        self.began_with = [] if self.continued is None else ["fit", "--config", str(resume.config_of(self.continued))]
         super().__init__(
             LitClassifier,
             CIFAR10DataModule,
-            args=args,
+            args=[*self.began_with, *args[1:]] if self.continued else list(args),
             parser_class=OneLineErrorParser,
             parser_kwargs={"prog": "lit-cifar", "description": "Train and measure a variant on CIFAR-10."},
             save_config_kwargs={"overwrite": True},
@@ -83,6 +92,7 @@ class LitCifarCLI(LightningCLI):
         """Fill in what the checkpoint knows; unlike Lightning's own step, never over the command line's words."""
         given = self.config[self.config.subcommand]
         if self.config.subcommand not in EVALUATION_COMMANDS:
+            self._check_continued(given)
             return
         if not given.ckpt_path:
             raise UserError(f"{self.config.subcommand} needs trained weights: give --ckpt_path FILE.")
@@ -94,6 +104,14 @@ class LitCifarCLI(LightningCLI):
         if given.model.variant is None or given.model.variant.class_path == spec["class_path"]:
             given.model.variant = Namespace(class_path=spec["class_path"], init_args=Namespace(**spec["init_args"]))
 
+    def _check_continued(self, given: Namespace) -> None:
+        if self.continued is None and given.ckpt_path:
+            raise UserError(f"To continue a run, give --ckpt_path {given.ckpt_path} on the command line.")
+        if self.continued is not None:
+            resume.check_unchanged(self.parser.parse_args(self.began_with).fit, given, self.continued)
+            given.ckpt_path = str(self.continued)
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of course it is
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -103,9 +121,31 @@ class LitCifarCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         if given["logger"] in (None, True):
-            kwargs["logger"] = run_loggers(LOGS / str(self.subcommand), type(self.model.variant).__name__)
+            kwargs["logger"] = self._loggers()
         if self.subcommand in EVALUATION_COMMANDS:
             kwargs["enable_checkpointing"] = False
         if given["enable_progress_bar"] is not False:
             kwargs["callbacks"] = [*(given["callbacks"] or []), TQDMProgressBar(refresh_rate=20)]
-        return super().instantiate_trainer(**kwargs)
+        kwargs["plugins"] = [*_listed(given["plugins"]), checkpoints.WholeFiles()]
+        self.config[self.subcommand].ckpt_path = None  # a run's config.yaml tells of the run, not of its last part
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks += self._last_callbacks()  # type: ignore[attr-defined]
+        return trainer
+
+    def _loggers(self) -> list[Logger]:
+        if self.continued:
+            folder = resume.run_folder(self.continued)
+            step = checkpoints.read(self.continued)["global_step"]
+            return run_loggers(folder.parent.parent, folder.parent.name, folder.name, continued_from_step=step)
+        return run_loggers(LOGS / str(self.subcommand), type(self.model.variant).__name__)
+
+    def _last_callbacks(self) -> list[Callback]:
+        """Those that come after all others, whose state they save."""
+        if self.subcommand in EVALUATION_COMMANDS:
+            return [StopAtOnceOnSignal()]
+        last = LastCheckpoint()
+        return [ProcessState(), last, StopOnSignal(last)]
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given] if given else []

@@ -48,6 +48,15 @@ def test_config_of_a_run_repeats_it(fitted: Path, lit_cifar: Run) -> None:
         assert torch.equal(weights, second["state_dict"][name]), name
 
 
+@pytest.mark.filterwarnings("default")  # jsonargparse only warns of what it can't write
+@pytest.mark.parametrize("scheduler", ["one_cycle", "CosineAnnealingLR"])
+def test_config_keeps_the_scheduler(scheduler: str, lit_cifar: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--model.scheduler.T_max", "9"] if scheduler != "one_cycle" else []
+    with pytest.raises(SystemExit):
+        lit_cifar("fit", "--model.variant", "ELU", "--model.scheduler", scheduler, *options, "--print_config")
+    assert scheduler in capfd.readouterr().out
+
+
 def test_test_and_validate_need_only_the_checkpoint_and_data(
     fitted: Path, lit_cifar: Run, on_pictures: list[object]
 ) -> None:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
+from lit_cifar.errors import UserError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedBySignalError(UserError):
+    """SIGINT or SIGTERM has ended the command."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class StopOnSignal(Callback):
+    """On SIGINT (Ctrl-C) or SIGTERM, stop training after the step, save `last.ckpt` and tell how to go on.
+
+    A second signal stops at once. Lightning puts the former handlers back when the Trainer has ended.
+    """
+
+    def __init__(self, last: LastCheckpoint) -> None:
+        self.last = last
+        self._received = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _handle(self._remember)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._asked(trainer) and not _more_belongs_to_step(trainer, batch_idx):
+            self.last.save_now(trainer)
+            self._stop(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._asked(trainer):
+            self._stop(trainer)
+
+    def _remember(self, signal_number: int, _: FrameType | None) -> None:
+        self._received = signal_number
+        _handle(_stop_at_once)
+
+    def _asked(self, trainer: Trainer) -> bool:
+        """Whether any process has received a signal: they must stop together."""
+        return trainer.strategy.reduce_boolean_decision(bool(self._received), all=False)
+
+    def _stop(self, trainer: Trainer) -> None:
+        number = self._received or signal.SIGTERM
+        raise StoppedBySignalError(
+            f"Stopped by {signal.Signals(number).name} in epoch {trainer.current_epoch}; everything until here is "
+            f"saved. To continue: lit-cifar fit --ckpt_path {self.last.path}",
+            number,
+        )
+
+
+class StopAtOnceOnSignal(Callback):
+    """On SIGTERM, end `validate`, `test` and `predict`, which Lightning would carry on with."""
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _handle(_stop_at_once)
+
+    on_test_start = on_predict_start = on_validation_start
+
+
+def _more_belongs_to_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether validation or more accumulated gradients follow: then the next step is a better end."""
+    every = trainer.val_check_batch
+    validates = every is not None and (batch_idx + 1) % every == 0
+    return validates or trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+
+
+def _stop_at_once(signal_number: int, _: FrameType | None) -> None:
+    raise StoppedBySignalError(f"Stopped by {signal.Signals(signal_number).name}.", signal_number)
+
+
+def _handle(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python has no signals
+        for number in SIGNALS:
+            signal.signal(number, handler)
