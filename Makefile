@@ -7,10 +7,10 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint format clean
+.PHONY: help setup run test test-all lint bench bench-keras format clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,9 +40,17 @@ lint: $(INSTALLED_DEV)  ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+bench: $(INSTALLED_DEV)  ## Measure speed against references (some 20 minutes; leave the machine alone)
+	$(BIN)/python -m benchmarks --output benchmarks/results.md
+
+bench-keras: $(INSTALLED_DEV)  ## The same with Keras as one more reference, installed into .venv-keras
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip install --quiet --disable-pip-version-check keras tensorflow
+	$(BIN)/python -m benchmarks --output benchmarks/results.md
+
 format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:  ## Remove .venv and caches; logs and data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-keras .mypy_cache .pytest_cache .ruff_cache build *.egg-info

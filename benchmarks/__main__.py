@@ -1,0 +1,218 @@
+"""How fast lit_cifar is, as ratios to references in the same run. `make bench` writes `benchmarks/results.md`.
+
+    python -m benchmarks [--images N] [--repeats R] [--threads T] [--only SECTION …] [--output FILE]
+
+Contenders take turns, epoch by epoch; figures are medians. The images are noise, which changes nothing about the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import variants
+from benchmarks import contenders
+from benchmarks.pace import Contender, in_turns
+from lit_cifar.files import write_text
+from lit_cifar.quiet import silence_lightning
+
+GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
+    "the matrix products alone": {32: 3.0, 128: 2.0, 512: 1.4},
+    "a plain torch loop": {32: 0.9, 128: 0.9, 512: 1.0},
+    "a typical Lightning script": {32: 0.4, 128: 0.35, 512: 0.35},
+    "Keras on TensorFlow": {32: 0.6, 128: 0.65, 512: 0.75},
+}
+ROOT = Path(__file__).parents[1]
+LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    torch.set_num_threads(options.threads)
+    silence_lightning()
+    title = f"# How fast lit_cifar is\n\n{machine(options)}"
+    parts = [title]
+    print(title, flush=True)
+    for section in options.only:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            parts.append(SECTIONS[section](options))  # contenders draw their progress bars, as a user has them
+        print(f"\n{parts[-1]}", flush=True)
+    if options.output:
+        write_text(options.output, "\n\n".join(parts) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=50_000, help="a tenth of them is held out")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--output", type=lambda path: Path(path).absolute(), help="Markdown file to write")
+    return parser
+
+
+def machine(options: argparse.Namespace) -> str:
+    """Where, when and with what: the same numbers mean nothing without."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "lit-cifar"))
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    return (
+        f"{date.today()}; {processor()}, {os.cpu_count()} cores, {options.threads} threads; load before it began "
+        f"{load} (on a quiet machine 0); {platform.system()}, Python {platform.python_version()}, {versions}.\n"
+        f"{options.images} images of noise, a tenth held out; medians of {options.repeats} epochs taken in turns. "
+        "Printed by `make bench`."
+    )
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
+def training(options: argparse.Namespace) -> str:
+    """An epoch of ours beside the references."""
+    rows = []
+    images = contenders.random_images(options.images)
+    for batch_size in (32, 128, 512):
+        with working_folder() as folder:
+            entries: dict[str, Contender] = {
+                "lit_cifar": contenders.ours(images, batch_size),
+                "the matrix products alone": contenders.floor(images, batch_size),
+                "a plain torch loop": contenders.plain_loop(images, batch_size),
+                "a typical Lightning script": contenders.lightning_script(images, batch_size, folder),
+            }
+            if contenders.KERAS_PYTHON.exists():
+                entries["Keras on TensorFlow"] = contenders.Keras(options.images, batch_size, options.threads)
+            seconds = in_turns(entries, options.repeats)
+        ours = seconds.pop("lit_cifar")
+        for name, theirs in seconds.items():
+            ratio, goal = ours / theirs, GOALS[name][batch_size]
+            met = "met" if ratio <= goal else "missed"
+            rows.append((str(batch_size), name, f"{theirs:.2f}", f"{ours:.2f}", f"{ratio:.2f}", f"≤ {goal}", met))
+    header = ("batch", "reference", "its epoch, s", "ours, s", "ratio", "goal", "")
+    note = (
+        "An epoch is training, validation, TensorBoard, `metrics.csv`, checkpoints and the progress bar: "
+        "`lit-cifar fit` with its defaults, ELU 20×100, NAdam. The plain loop logs nothing; the matrix products are of "
+        "training alone."
+    )
+    if not contenders.KERAS_PYTHON.exists():
+        note += " Keras was not there: `make bench-keras` installs it."
+    return section("An epoch of training", note, header, rows)
+
+
+def each_variant(options: argparse.Namespace) -> str:
+    """What a technique costs."""
+    images = contenders.random_images(options.images)
+    with working_folder():
+        seconds = in_turns({name: contenders.ours(images, 128, name) for name in variants.available()}, options.repeats)
+    rows = [(name, f"{took:.2f}", f"{took / seconds['ELU']:.2f}") for name, took in seconds.items()]
+    return section("Each variant", "Batches of 128.", ("variant", "epoch, s", "ratio to ELU"), rows)
+
+
+def growth(options: argparse.Namespace) -> str:
+    """How an epoch's time grows with what there is to do."""
+    count = options.images // 5
+    images = contenders.random_images(count)
+    grown: Mapping[str, Sequence[tuple[int, Callable[[], Contender]]]] = {
+        "depth": [(n, lambda n=n: contenders.ours(images, 128, depth=n)) for n in (5, 10, 20, 40)],  # type: ignore[misc]
+        "width": [(n, lambda n=n: contenders.ours(images, 128, width=n)) for n in (50, 100, 200, 400)],  # type: ignore[misc]
+        "batch size": [(n, lambda n=n: contenders.ours(images, n)) for n in (32, 128, 512)],  # type: ignore[misc]
+        "images": [
+            (n, lambda n=n: contenders.ours(contenders.random_images(n), 128))  # type: ignore[misc]
+            for n in (count // 4, count // 2, count)
+        ],
+    }
+    rows = []
+    for what, sizes in grown.items():
+        with working_folder():
+            seconds = in_turns({str(size): make() for size, make in sizes}, options.repeats)
+        rows.append((what, "; ".join(f"{size}: {took:.3f}" for size, took in seconds.items())))
+    return section("How cost grows", f"ELU, {count} images unless said, seconds an epoch.", ("of", "seconds"), rows)
+
+
+def start_up(options: argparse.Namespace) -> str:
+    """What people wait for before anything happens."""
+    one_step = ["fit", "--model.variant", "ELU", "--data.source", "synthetic", "--trainer.max_steps", "1"]
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", "1"]
+    commands = {
+        "python -c 'import lightning'": [sys.executable, "-c", "import lightning"],
+        "lit-cifar --version": [*LIT_CIFAR, "--version"],
+        "lit-cifar --help": [*LIT_CIFAR, "--help"],
+        "lit-cifar variants": [*LIT_CIFAR, "variants"],
+        "lit-cifar fit --help": [*LIT_CIFAR, "fit", "--help"],
+        "lit-cifar fit, to the end of its first step (synthetic images drawn)": [*LIT_CIFAR, *one_step, *quiet],
+    }
+    rows = []
+    with working_folder():
+        for name, command in commands.items():
+            rows.append((name, f"{statistics.median(_seconds(command) for _ in range(options.repeats)):.2f}"))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    note = f"The largest of these processes took {peak / 2**20:.0f} MiB of memory, images included."
+    return section("Starting", note, ("command", "seconds"), rows)
+
+
+def mc_dropout(options: argparse.Namespace) -> str:
+    """What `benchmarks/mc_dropout.py` prints."""
+    arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
+    command = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    return f"## MC dropout\n\n```\n{printed.stdout.strip()}\n```"
+
+
+SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
+    "training": training,
+    "variants": each_variant,
+    "growth": growth,
+    "start-up": start_up,
+    "mc-dropout": mc_dropout,
+}
+
+
+def section(title: str, note: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    return f"## {title}\n\n{note}\n\n" + "\n".join(lines)
+
+
+class working_folder:  # noqa: N801 - used like a function
+    """An empty current folder that vanishes again, for logs."""
+
+    def __enter__(self) -> Path:
+        self._before = Path.cwd()
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # contenders still wait in it
+        os.chdir(self._folder.name)
+        return Path(self._folder.name)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self._before)
+        self._folder.cleanup()
+
+
+def _seconds(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Who is timed: lit_cifar as its users have it, and what it is compared with, on the same images and the same net."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+import torchmetrics
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+import variants
+from benchmarks.pace import Contender, Gate, Loop, Paced, Tick
+from lit_cifar.commands.lightning import LitCifarCLI
+from lit_cifar.sources import CIFAR10_CLASSES, ImageSet, Source
+
+FOREVER = 1000
+KERAS_PYTHON = Path(".venv-keras/bin/python").absolute()
+VALIDATION_SHARE = 10
+"""One image in so many is held out: 5,000 of 50,000."""
+
+
+def random_images(count: int) -> ImageSet:
+    """Noise: what the pictures show doesn't change the work."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return ImageSet(images, torch.arange(count) % 10)
+
+
+class RandomSource(Source):
+    """The same noise for every contender."""
+
+    name = "noise"
+    class_names = CIFAR10_CLASSES
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def prepare(self) -> None:
+        pass
+
+    def train(self) -> ImageSet:
+        return self.images
+
+    def test(self) -> ImageSet:
+        return self.images
+
+
+class _CLI(LitCifarCLI):
+    def __init__(self, arguments: list[str], images: ImageSet, tick: Tick) -> None:
+        self.images, self.tick = images, tick
+        super().__init__(arguments)
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.datamodule.source = RandomSource(self.images)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.append(Gate(self.tick))  # type: ignore[attr-defined]
+        return trainer
+
+
+def ours(images: ImageSet, batch_size: int, variant: str = "ELU", **knobs: int) -> Contender:
+    """`lit-cifar fit` with its defaults: TensorBoard, metrics.csv, checkpoints, early stopping, progress bar."""
+    arguments = ["fit", "--model.variant", variant, "--data.source", "synthetic", "--data.batch_size", str(batch_size)]
+    arguments += ["--data.val_size", str(len(images) // VALIDATION_SHARE), "--trainer.max_epochs", str(FOREVER)]
+    for name, value in knobs.items():
+        arguments += [f"--model.variant.{name}", str(value)]
+    return Paced(partial(_CLI, arguments, images))
+
+
+def floor(images: ImageSet, batch_size: int) -> Contender:
+    """The matrix products of forward and backward passes over the training images, and nothing else."""
+    sizes = [3072] + [100] * 20 + [10]
+    weights = [torch.randn(outputs, inputs) for inputs, outputs in pairwise(sizes)]
+    steps = len(images) * (VALIDATION_SHARE - 1) // VALIDATION_SHARE // batch_size
+    signals = [torch.randn(batch_size, size) for size in sizes]
+
+    def epoch() -> None:
+        for _ in range(steps):
+            for signal, weight in zip(signals, weights, strict=False):
+                signal @ weight.T
+            for position in reversed(range(len(weights))):
+                signals[position + 1].T @ signals[position]
+                if position:
+                    signals[position + 1] @ weights[position]
+
+    return Loop(torch.no_grad()(epoch))
+
+
+def plain_loop(images: ImageSet, batch_size: int) -> Contender:
+    """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
+    held_out = len(images) // VALIDATION_SHARE
+    pictures, labels = images.images.flatten(1), images.labels
+    mean, std = torch.full((3072,), 127.5), torch.full((3072,), 74.0)
+    network = variants.get("ELU")().build((3, 32, 32), 10)
+    optimizer = torch.optim.NAdam(network.parameters(), lr=2e-4)
+
+    def loss_of(indices: Tensor) -> Tensor:
+        return cross_entropy(network((pictures[indices].float() - mean) / std), labels[indices])
+
+    def epoch() -> None:
+        for indices in (torch.randperm(len(images) - held_out) + held_out).split(batch_size):
+            optimizer.zero_grad()
+            loss_of(indices).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for indices in torch.arange(held_out).split(batch_size):
+                loss_of(indices)
+
+    return Loop(epoch)
+
+
+class _Pictures(Dataset[tuple[Tensor, int]]):
+    """As torchvision's CIFAR10: an array that becomes a picture and goes through transforms, one at a time."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.data = images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.targets = labels.tolist()
+        self.transform = v2.Compose(
+            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(np.asarray(self.data[index]))), self.targets[index]
+
+
+class _Script(LightningModule):
+    """As in tutorials: an accuracy and two logged values every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network: nn.Module = variants.get("ELU")().build((3, 32, 32), 10)
+        self.train_accuracy = torchmetrics.Accuracy("multiclass", num_classes=10)
+        self.val_accuracy = torchmetrics.Accuracy("multiclass", num_classes=10)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._step("train", batch, self.train_accuracy)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step("val", batch, self.val_accuracy)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.NAdam(self.parameters(), lr=2e-4)
+
+    def _step(self, stage: str, batch: tuple[Tensor, Tensor], accuracy: torchmetrics.Accuracy) -> Tensor:
+        images, labels = batch
+        logits = self.network(images)
+        loss = cross_entropy(logits, labels)
+        accuracy(logits, labels)
+        self.log(f"{stage}_loss", loss, prog_bar=True)
+        self.log(f"{stage}_accuracy", accuracy, prog_bar=True)
+        return loss
+
+
+def lightning_script(images: ImageSet, batch_size: int, folder: Path) -> Contender:
+    """A typical Lightning script: PIL transforms, DataLoader with two workers, torchmetrics, self.log every step."""
+    held_out = len(images) // VALIDATION_SHARE
+    options: dict[str, Any] = {"batch_size": batch_size, "num_workers": 2, "persistent_workers": True}
+    train = DataLoader(_Pictures(images.images[held_out:], images.labels[held_out:]), shuffle=True, **options)
+    val = DataLoader(_Pictures(images.images[:held_out], images.labels[:held_out]), **options)
+
+    def fit(tick: Tick) -> None:
+        lightning.Trainer(
+            max_epochs=FOREVER,
+            logger=TensorBoardLogger(folder, name="script"),
+            callbacks=[ModelCheckpoint(monitor="val_loss"), Gate(tick)],
+            enable_model_summary=False,
+        ).fit(_Script(), train, val)
+
+    return Paced(fit)
+
+
+class Keras:
+    """Keras on TensorFlow in an environment of its own (`make bench-keras` installs it); see keras_reference.py."""
+
+    def __init__(self, images: int, batch_size: int, threads: int) -> None:
+        script = Path(__file__).with_name("keras_reference.py")
+        self._process = subprocess.Popen(  # noqa: S603
+            [KERAS_PYTHON, script, str(images), str(batch_size), str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def epoch(self) -> float:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("Keras has no pipes.")
+        self._process.stdin.write("epoch\n")
+        self._process.stdin.flush()
+        while not (line := self._process.stdout.readline()).startswith("{"):
+            if not line:
+                raise RuntimeError("Keras ended early: run benchmarks/keras_reference.py by hand to see why.")
+        return float(json.loads(line)["seconds"])
