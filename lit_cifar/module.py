@@ -83,6 +83,7 @@ class LitClassifier(LightningModule):
         self.l1 = l1
         self.sparsity = sparsity
         self._pruning: MagnitudePruning | None = None
+        self._pruned: Sequence[Tensor] = ()
         self.network: nn.Sequential | None = None
         self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
@@ -203,15 +204,16 @@ class LitClassifier(LightningModule):
     def on_train_start(self) -> None:
         if self.sparsity:
             steps = int(self.trainer.num_training_batches)
-            self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps)
+            self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Make the zeros that were asked for, after the optimizer's step."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the optimizer's step, then make the zeros that were asked for: a checkpoint never comes in between."""
+        super().optimizer_step(*args, **kwargs)
         if self.l1:
             learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             shrink(prunable(self._built()), learning_rate * self.l1)
         if self._pruning is not None:
-            self._pruning.apply(self.trainer.global_step)
+            self._pruning.apply(self.trainer.global_step + 1)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         if self._flat is None:
@@ -222,8 +224,11 @@ class LitClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:
             checkpoint[checkpoints.KEY] = checkpoints.describe(self.variant, self.class_names, self.learning_rate)
+        if self._pruning is not None:
+            checkpoint["pruning_masks"] = self._pruning.masks
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._pruned = checkpoint.get("pruning_masks", ())
         described = checkpoints.description(checkpoint)
         if self.network is None:
             mean = checkpoint["state_dict"]["network.scale.mean"]

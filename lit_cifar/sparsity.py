@@ -37,21 +37,22 @@ class MagnitudePruning:
         weights: Tensors to prune, in place.
         sparsity: Share of zeros at the end, at least 0 and below 1.
         steps: Optimizer steps until the share is reached.
+        masks: What is pruned already, when a run is continued: 0 and 1 for each weight.
     """
 
-    def __init__(self, weights: Sequence[Tensor], sparsity: float, steps: int) -> None:
+    def __init__(self, weights: Sequence[Tensor], sparsity: float, steps: int, masks: Sequence[Tensor] = ()) -> None:
         self.weights = weights
         self.sparsity = sparsity
         self.interval = max(1, steps // RAISES)
-        self._masks: list[Tensor] = []
+        self.masks = [mask.to(weight) for mask, weight in zip(masks, weights, strict=False)]
 
     @torch.no_grad()
     def apply(self, step: int) -> None:
         """Call after each optimizer step, the first being 1."""
         raises, rest = divmod(step, self.interval)
-        if not self._masks or (rest == 0 and raises <= RAISES):
+        if not self.masks or (rest == 0 and raises <= RAISES):
             share = self.sparsity * (1 - (1 - min(raises / RAISES, 1)) ** 3)
             prune = L1Unstructured(share)
-            self._masks = [prune.compute_mask(weight, torch.ones_like(weight)) for weight in self.weights]
-        for weight, mask in zip(self.weights, self._masks, strict=True):
+            self.masks = [prune.compute_mask(weight, torch.ones_like(weight)) for weight in self.weights]
+        for weight, mask in zip(self.weights, self.masks, strict=True):
             weight.mul_(mask)

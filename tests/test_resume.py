@@ -52,11 +52,12 @@ def kill() -> None:
 def options(pictures: Path) -> list[str]:
     """Four epochs with everything random that there is."""
     network = "--model.variant AlphaDropout --model.variant.depth 2 --model.variant.width 16"
+    zeros = "--model.sparsity 0.5 --model.l1 1e-3"
     training = "--model.scheduler one_cycle --trainer.max_epochs 4 --early_stopping.patience 3"
     data = f"--data.source folder --data.data_dir {pictures} --data.val_size 30 --data.batch_size 16"
     augmentation = "--data.flip true --data.crop_padding 2"
     quiet = "--trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.enable_model_summary false"
-    return " ".join([network, training, data, augmentation, quiet]).split()
+    return " ".join([network, zeros, training, data, augmentation, quiet]).split()
 
 
 @pytest.fixture(scope="module")
