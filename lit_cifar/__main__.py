@@ -11,17 +11,18 @@ usage: lit-cifar COMMAND [options]
 What does a training technique really buy? Deep dense networks on CIFAR-10, one variant at a time.
 
 commands:
-  fit        train one variant:  lit-cifar fit --model.variant SELU --trainer.max_epochs 20
-  validate   measure a checkpoint on the validation images
-  test       measure a checkpoint on the test images:  lit-cifar test --ckpt_path best.ckpt
-  predict    label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
-  lr-find    search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
-  compare    train several variants with several seeds and report what differs:  lit-cifar compare --quick
-  variants   list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own
+  fit          train one variant:  lit-cifar fit --model.variant SELU --trainer.max_epochs 20
+  validate     measure a checkpoint on the validation images
+  test         measure a checkpoint on the test images:  lit-cifar test --ckpt_path best.ckpt
+  predict      label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
+  lr-find      search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
+  compare      train several variants with several seeds and report what differs:  lit-cifar compare --quick
+  variants     list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own
+  tensorboard  open TensorBoard on logs/
 
 options:
-  --help     this page; `lit-cifar COMMAND --help` tells a command's options
-  --version  the version
+  --help       this page; `lit-cifar COMMAND --help` tells a command's options
+  --version    the version
 """
 
 

@@ -51,6 +51,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         from lit_cifar.commands.variants import run_variants_command
 
         run_variants_command(arguments)
+    elif command == "tensorboard":
+        from lit_cifar.commands.tensorboard import tensorboard
+
+        tensorboard(arguments)
     else:
         raise UserError(f"There is no command {command!r}. lit-cifar --help lists the commands.")
 

@@ -310,11 +310,15 @@ def layer_statistics(
         layers: The layers' names, from the input on; the input's layer is drawn at the bottom.
         statistic: What is shown: "mean of activations".
         data_source: The name of the data.
-        ideal: The value that is as it should be, drawn white; without it colours go from lowest to highest.
+        ideal: The value that is as it should be, drawn white; without it colours go from zero to the highest.
     """
     grid = np.asarray(values, dtype=float)
     figure, ((ax,),) = _figure(f"Layers: {statistic}", data_source, 1, 1, 1.6 + 0.2 * max(len(layers), 8))
-    colors = {"cmap": "viridis"} if ideal is None else {"cmap": "PuOr_r", "norm": _centered(grid, ideal)}
+    if ideal is None:
+        low, high = min(0.0, float(np.nanmin(grid))), float(np.nanmax(grid))
+        colors = {"cmap": "viridis", "norm": Normalize(low, high if high > low else 1.0)}
+    else:
+        colors = {"cmap": "PuOr_r", "norm": _centered(grid, ideal)}
     extent = (0.5, grid.shape[1] + 0.5, -0.5, len(layers) - 0.5)
     image = ax.imshow(grid, **colors, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
     ax.set_yticks(range(len(layers)), layers, fontsize=9)
@@ -391,8 +395,8 @@ def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence
 
 def _centered(grid: Floats, ideal: float) -> Normalize:
     """Colours that part at the ideal; where nothing is negative, the scale has no negative numbers."""
-    reach = max(float(np.abs(grid - ideal).max()), 1e-9)
-    if ideal > 0 and grid.min() >= 0:
+    reach = max(float(np.nanmax(np.abs(grid - ideal))), 1e-9)
+    if ideal > 0 and np.nanmin(grid) >= 0:
         return TwoSlopeNorm(ideal, vmin=max(0.0, ideal - reach), vmax=ideal + reach)
     return CenteredNorm(ideal, reach)
 
@@ -418,6 +422,72 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_sou
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.set_title("in percent of the true class", fontsize=11, loc="left")
     ax.grid(visible=False)
+    return _plain(figure)
+
+
+def class_accuracy(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:
+    """The accuracy of each class, and where its errors go: the class that takes most of its images.
+
+    Args:
+        matrix: Numbers of images [true class, predicted class].
+        class_names: In the order of the labels.
+        data_source: The name of the data.
+    """
+    counts = np.asarray(matrix, dtype=float)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = share.diagonal()
+    wrong = share - np.diag(right)
+    figure, ((ax,),) = _figure("Accuracy of each class", data_source, 1, 1, 1.6 + 0.32 * len(class_names))
+    rows = range(len(class_names))
+    ax.barh(rows, right, color=COLORS[0], height=0.7)
+    overall = counts.trace() / max(counts.sum(), 1)
+    ax.axvline(overall, color="black", linewidth=1, linestyle="--", zorder=0)
+    for row in rows:
+        rival = _short(class_names[int(wrong[row].argmax())], 16)
+        taken_for = f"; {100 * wrong[row].max():.0f} % {rival}" if wrong[row].any() else ""
+        ax.text(right[row] + 0.01, row, f"{100 * right[row]:.0f} %{taken_for}", va="center", fontsize=10)
+    ax.set_yticks(rows, class_names)
+    ax.set(xlim=(0, 1.35), ylim=(len(class_names) - 0.5, -0.5))
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.xaxis.set_major_formatter(FuncFormatter(_percent))
+    ax.set_xlabel("right, and what most of the others are taken for")
+    ax.set_title(f"all classes together: {100 * overall:.1f} % (dashed)", fontsize=11, loc="left")
+    ax.grid(visible=False)
+    return _plain(figure)
+
+
+def worst_errors(
+    images: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    class_names: Sequence[str],
+    data_source: str,
+    *,
+    count: int = 24,
+) -> Figure:
+    """The wrongly classified images whose true class got the least probability, the worst first.
+
+    Args:
+        images: uint8 images [N, 3, height, width].
+        probabilities: Class probabilities [N, classes].
+        labels: The right classes [N].
+        class_names: In the order of the labels.
+        data_source: The name of the data.
+        count: The most images to show.
+    """
+    p, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
+    predicted, rows = p.argmax(axis=1), np.arange(len(truth))
+    order = np.argsort(p[rows, truth], kind="stable")
+    worst = [index for index in order if predicted[index] != truth[index]][:count]
+    columns = 6
+    lines = max(1, -(-len(worst) // columns))
+    figure, axes = _figure("Worst errors: true class → prediction", data_source, lines, columns, 0.7 + 1.35 * lines)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, index in zip(axes.flat, worst, strict=False):
+        ax.imshow(np.moveaxis(np.asarray(images)[index], 0, -1), interpolation="nearest")
+        true, wrong = (_short(class_names[label], 11) for label in (truth[index], predicted[index]))
+        ax.set_title(f"{true} →\n{wrong} {100 * p[index, predicted[index]]:.0f} %", fontsize=8.5)
     return _plain(figure)
 
 

@@ -69,6 +69,7 @@ RESULTS = pd.DataFrame(
 LOGITS = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(500) % 10
 PROBABILITIES = LOGITS.softmax(1)
+IMAGES = torch.zeros(500, 3, 8, 8, dtype=torch.uint8)
 SAMPLES = SampleCurve((1, 10, 100), (0.4, 0.45, 0.46), (1.7, 1.6, 1.55))
 ZEROS = pd.DataFrame({"run": ["dense", "pruned", "pruned"], "zeros": [0.0, 0.9, 0.9], "test_acc": [0.5, 0.4, 0.5]})
 LAYERS = {
@@ -94,6 +95,8 @@ FIGURES = {
     "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
     "examples": lambda source: figures.examples({"right": [RIGHT], "wrong": [WRONG, RIGHT], "odd": []}, "Odd", source),
     "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
+    "class_accuracy": lambda source: figures.class_accuracy([[3, 1], [0, 0]], ["cat", "$dog"], source),
+    "worst_errors": lambda source: figures.worst_errors(IMAGES, PROBABILITIES, LABELS, ["$class"] * 10, source),
 }
 
 
@@ -255,6 +258,33 @@ def test_a_confusion_matrix_is_in_percent_of_the_true_class():
     ax = figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], SOURCE).axes[0]
     assert [text.get_text() for text in ax.texts] == ["75", "25", "0", "0"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+
+
+def test_shares_start_at_zero():
+    image = figures.layer_statistics([[0.0, 0.0]], ["only"], "dead", SOURCE).axes[0].get_images()[0]
+    assert (image.norm.vmin, image.norm.vmax) == (0, 1)
+
+
+def test_each_class_tells_its_accuracy_and_its_rival():
+    ax = figures.class_accuracy([[6, 1, 3], [0, 4, 0], [0, 0, 0]], ["cat", "dog", "frog"], SOURCE).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.6, 1, 0])
+    assert [text.get_text() for text in ax.texts] == ["60 %; 30 % frog", "100 %", "0 %"]
+    assert "71.4 %" in ax.get_title(loc="left")
+
+
+def test_worst_errors_are_those_with_the_least_probable_truth():
+    images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    probabilities = [[0.9, 0.1], [0.6, 0.4], [0.01, 0.99], [0.05, 0.95]]
+    figure = figures.worst_errors(images, probabilities, [1, 1, 1, 0], ["cat", "dog"], SOURCE)
+    shown = [ax for ax in figure.axes if ax.get_images()]
+    assert [int(ax.get_images()[0].get_array().max()) for ax in shown] == [3, 0, 1]
+    assert [ax.get_title() for ax in shown] == ["cat →\ndog 95 %", "dog →\ncat 90 %", "dog →\ncat 60 %"]
+
+
+def test_a_net_without_errors_has_a_picture_of_none():
+    figure = figures.worst_errors(IMAGES, torch.eye(10)[LABELS], LABELS, ["x"] * 10, SOURCE)
+    assert not any(ax.get_images() for ax in figure.axes)
+    assert drawn(figure)
 
 
 @pytest.mark.parametrize("ideal", [None, 1.0])

@@ -89,9 +89,40 @@ def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Pat
         max_epochs=2, logger=logger, callbacks=[LayerStatistics()], log_every_n_steps=1, enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, accelerator="cpu",
     ).fit(model, datamodule=data)  # fmt: skip
-    metrics = pd.read_csv(tmp_path / "metrics.csv").groupby("epoch").first()
+    rows = pd.read_csv(tmp_path / "metrics.csv")
+    assert rows.loc[rows["layer_std/output"].notna(), "step"].tolist() == [0, 1]  # where the epoch's loss is too
+    metrics = rows.groupby("epoch").first()
     for name, layer in layers(model).items():
         weights = torch.cat([p.detach().flatten() for p in layer.parameters()]).norm().item()
         update = metrics[f"layer_update_ratio/{name}"] * weights
         assert update[1] == pytest.approx(0.01 * metrics[f"layer_gradient_norm/{name}"][1], rel=0.01)  # SGD's update
         assert metrics[f"layer_std/{name}"].notna().all()
+
+
+class Wrapped(nn.Module):
+    """Holds its network in an attribute, as many published ones do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inner(images)
+
+
+def test_a_wrapper_around_the_network_is_no_layer() -> None:
+    class Published(HalfDead):
+        """A network in a wrapper in a wrapper."""
+
+        def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+            return Wrapped(Wrapped(super().build(image_shape, num_classes)))
+
+    assert list(layers(classifier(Published(depth=2)))) == ["hidden_01", "hidden_02", "output"]
+
+
+def test_layers_of_a_convolutional_network_are_named_by_depth() -> None:
+    model = classifier(variants.get("ConvNet")(stages=2, channels=4))
+    assert list(layers(model)) == ["conv_01", "conv_02", "conv_03", "conv_04", "output"]
+    found = activation_statistics(model, random_images(20))
+    assert all(value.isfinite() for value in found.values())
+    assert found["std/conv_01"] > 0

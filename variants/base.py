@@ -100,10 +100,10 @@ class DenseVariant(Variant):
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         features = math.prod(image_shape)
         for index in range(self.depth):
-            block = self.hidden_block(self._dense(features, self.width), index)
+            block = self.hidden_block(self.dense_layer(features, self.width), index)
             layers[f"hidden_{index + 1:02d}"] = nn.Sequential(*block)
             features = self.width
-        layers["output"] = nn.Sequential(*self.output_block(self._dense(features, num_classes)))
+        layers["output"] = nn.Sequential(*self.output_block(self.dense_layer(features, num_classes)))
         return nn.Sequential(layers)
 
     @abstractmethod
@@ -122,7 +122,8 @@ class DenseVariant(Variant):
         """Fill a dense layer's bias [units] in place; zeros by default."""
         nn.init.zeros_(bias)
 
-    def _dense(self, inputs: int, units: int) -> nn.Linear:
+    def dense_layer(self, inputs: int, units: int) -> nn.Linear:
+        """A dense layer with this variant's initialization."""
         dense: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, units)
         self.initialize(dense.weight)
         self.initialize_bias(dense.bias)

@@ -7,18 +7,22 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EpochTime(Callback):
-    """Log the seconds that the training part of each epoch took, validation not counted, as `train/seconds`."""
+    """Log how long the training part of each epoch took, validation not counted.
+
+    As `train/seconds`, and as `train/images_per_second` over all processes.
+    """
 
     def __init__(self) -> None:
         self._started = 0.0
         self._seconds = 0.0
         self._seconds_before = 0.0
+        self._images = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": perf_counter() - self._started}
+        return {"seconds": perf_counter() - self._started, "images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._seconds_before = state_dict["seconds"]
+        self._seconds_before, self._images = state_dict["seconds"], state_dict["images"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A continued epoch goes on from here."""
@@ -26,12 +30,15 @@ class EpochTime(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = perf_counter()
+        self._images = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._images += len(batch[1])
         if trainer.is_last_batch:
             self._seconds = perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("train/seconds", self._seconds)
+        pl_module.log("train/images_per_second", self._images * trainer.world_size / self._seconds)

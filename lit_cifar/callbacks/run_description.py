@@ -5,13 +5,14 @@ import shlex
 import sys
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import SaveConfigCallback
 
 import variants
+from lit_cifar.tensorboard import LAYOUT, writers
 
 
 class RunDescription(Callback):
-    """Put what was run, and on which data, into TensorBoard's Text tab."""
+    """Put what was run, and on which data, into TensorBoard's Text tab, and lay out its Custom Scalars tab."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         texts = {
@@ -19,8 +20,21 @@ class RunDescription(Callback):
             "data": trainer.datamodule.data_source,  # type: ignore[attr-defined]
             "command": shlex.join(["lit-cifar", *sys.argv[1:]]),
         }
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                for tag, text in texts.items():
-                    # Four blanks: TensorBoard reads Markdown, and names may hold anything.
-                    logger.experiment.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
+        for writer in writers(trainer):
+            for tag, text in texts.items():
+                writer.add_text(tag, _as_it_is(text))
+            if stage == "fit":
+                writer.add_custom_scalars(LAYOUT)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Save a run's configuration as `config.yaml`, as Lightning does, and show it in TensorBoard's Text tab."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for writer in writers(trainer):
+            writer.add_text("config", _as_it_is(self.parser.dump(self.config)))
+
+
+def _as_it_is(text: str) -> str:
+    """Text that TensorBoard, which reads Markdown, shows unchanged: names may hold anything."""
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -18,8 +18,12 @@ from lit_cifar import checkpoints, resume
 from lit_cifar.callbacks import (
     EpochTime,
     EvaluationReport,
+    Histograms,
+    HParamsRow,
     LastCheckpoint,
     LayerStatistics,
+    LearningRate,
+    NetworkGraph,
     PredictionWriter,
     ProcessState,
     RestoreBestWeights,
@@ -27,8 +31,10 @@ from lit_cifar.callbacks import (
     StopAtOnceOnSignal,
     StopOnNonFiniteLoss,
     StopOnSignal,
+    TestPictures,
     UncertaintyFigures,
 )
+from lit_cifar.callbacks.run_description import SaveConfig
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.loggers import run_loggers
@@ -38,6 +44,22 @@ from lit_cifar.parser import OneLineErrorParser
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
 BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
+
+
+def default_callbacks() -> list[Callback]:
+    """What happens beside every training and test, unless `--trainer.callbacks` says otherwise."""
+    return [
+        EpochTime(),
+        LearningRate(),
+        LayerStatistics(),
+        StopOnNonFiniteLoss(),
+        RestoreBestWeights(),
+        RunDescription(),
+        NetworkGraph(),
+        HParamsRow(),
+        TestPictures(),
+        UncertaintyFigures(),
+    ]
 
 
 class LitCifarCLI(LightningCLI):
@@ -52,20 +74,14 @@ class LitCifarCLI(LightningCLI):
             args=[*self.began_with, *args[1:]] if self.continued else list(args),
             parser_class=OneLineErrorParser,
             parser_kwargs={"prog": "lit-cifar", "description": "Train and measure a variant on CIFAR-10."},
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             trainer_defaults={
                 "max_epochs": 100,
-                "callbacks": [
-                    EpochTime(),
-                    LayerStatistics(),
-                    StopOnNonFiniteLoss(),
-                    RestoreBestWeights(),
-                    RunDescription(),
-                    UncertaintyFigures(),
-                ],
+                "callbacks": default_callbacks(),
             },
         )
 
@@ -82,6 +98,7 @@ class LitCifarCLI(LightningCLI):
             parser.add_lightning_class_args(EarlyStopping, "early_stopping")
             parser.set_defaults({"early_stopping.monitor": "val/loss", "early_stopping.patience": 20})
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.add_lightning_class_args(Histograms, "histograms")
             parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST_CHECKPOINT.items()})
         if self._preparing == "test":
             parser.add_lightning_class_args(EvaluationReport, "evaluation")

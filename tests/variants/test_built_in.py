@@ -158,6 +158,25 @@ def test_swish_dropout_sits_before_the_last_normalizations() -> None:
     assert [type(m) for m in network.output] == [nn.BatchNorm1d, nn.Linear]
 
 
+def test_every_stage_of_the_convolutional_network_halves_the_image_and_doubles_the_channels() -> None:
+    network = variants.get("ConvNet")(stages=3, channels=4).build(IMAGE_SHAPE, 7).eval()
+    shapes, signal = {}, torch.randn(2, *IMAGE_SHAPE)
+    for name, part in network.named_children():
+        signal = part(signal)
+        shapes[name] = tuple(signal.shape[1:])
+    assert shapes == {
+        "conv_01": (4, 16, 16),
+        "conv_02": (4, 16, 16),
+        "conv_03": (8, 8, 8),
+        "conv_04": (8, 8, 8),
+        "conv_05": (16, 4, 4),
+        "conv_06": (16, 4, 4),
+        "pool": (16,),
+        "output": (7,),
+    }
+    assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [0.2]
+
+
 @pytest.mark.parametrize(
     ("name", "knobs", "message"),
     [
@@ -171,6 +190,9 @@ def test_swish_dropout_sits_before_the_last_normalizations() -> None:
         ("Dense", {"dropout": 1.0}, "dropout=1.0"),
         ("BatchNorm", {"position": "beside"}, "'before', 'after'"),
         ("SwishDropout", {"last_layers": 0}, "last_layers=0"),
+        ("ConvNet", {"stages": 0}, "stages=0"),
+        ("ConvNet", {"channels": 0}, "channels=0"),
+        ("ConvNet", {"rate": -0.1}, "rate=-0.1"),
     ],
 )
 def test_knobs_out_of_range(name: str, knobs: dict[str, object], message: str) -> None:

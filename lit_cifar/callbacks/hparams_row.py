@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from lit_cifar.tensorboard import add_to_row, write_row, writers
+
+TEST_SCORES = ("test/accuracy", "test/nll", "test/ece")
+
+
+class HParamsRow(Callback):
+    """Give each run a row in TensorBoard's HParams tab.
+
+    `fit` writes what was set (variant, knobs, learning rate, batch size, seed …), its seconds, and the epoch with the
+    lowest validation loss; `test` adds its scores on clean images to the row of the run that the checkpoint is from.
+    """
+
+    def __init__(self) -> None:
+        self._best: dict[str, float] = {}
+        self._started = 0.0
+        self._seconds_before = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best, self._seconds_before = state_dict["best"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        now = {f"best/{name}": float(trainer.callback_metrics[f"val/{name}"]) for name in ("loss", "accuracy")}
+        if now["best/loss"] <= self._best.get("best/loss", float("inf")):
+            self._best = now
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        variant = pl_module.variant
+        settings = {
+            **variant.init_args,  # type: ignore[union-attr, dict-item]
+            "variant": type(variant).__name__,
+            "learning_rate": pl_module.learning_rate,
+            "optimizer": type(trainer.optimizers[0]).__name__,
+            "batch_size": data.batch_size,
+            "seed": int(os.environ.get("PL_GLOBAL_SEED", data.seed)),
+            "data": data.data_source,
+        }
+        for writer in writers(trainer):
+            write_row(Path(writer.log_dir), settings, {**self._best, "seconds": self._seconds()})
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        is_clean = trainer.datamodule.corruption is None  # type: ignore[attr-defined]
+        if trainer.is_global_zero and trainer.ckpt_path and is_clean:
+            scores = {name: float(trainer.callback_metrics[name]) for name in TEST_SCORES}
+            add_to_row(Path(trainer.ckpt_path).parent.parent, scores)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + (perf_counter() - self._started if self._started else 0.0)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import warnings
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from lit_cifar.callbacks.layer_statistics import evaluating
+from lit_cifar.tensorboard import writers
+
+
+class NetworkGraph(Callback):
+    """Write the network's graph to TensorBoard; a network that can't be traced has none."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        image = trainer.datamodule.val_images[:1].to(pl_module.device)  # type: ignore[attr-defined]
+        for writer in writers(trainer):
+            with warnings.catch_warnings(), evaluating(pl_module), torch.no_grad():
+                warnings.simplefilter("ignore")
+                try:
+                    writer.add_graph(pl_module.network, image)
+                except Exception as error:  # noqa: BLE001 - a picture less is no reason not to train
+                    print(f"TensorBoard gets no graph of this network: {str(error).partition(chr(10))[0]}")

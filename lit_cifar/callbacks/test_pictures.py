@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from lightning import LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from lit_cifar import figures
+from lit_cifar.callbacks.after_test import AfterTest, Found
+from lit_cifar.callbacks.layer_statistics import activations, layers
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.module import LitClassifier
+from lit_cifar.tensorboard import writers
+
+
+class TestPictures(AfterTest):
+    """Show in TensorBoard where the network errs, and in its projector how it sees the test images.
+
+    Pictures: confusion matrix, accuracy of each class, and the worst errors: the images whose true class got the least
+    probability. The projector has what the last hidden layer makes of the first images.
+
+    Args:
+        embedded_images: Number of images in the projector; 0 for none.
+    """
+
+    __test__ = False  # no test, whatever pytest makes of its name
+
+    def __init__(self, embedded_images: int = 1000) -> None:
+        super().__init__()
+        self.embedded_images = embedded_images
+
+    def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for writer in writers(trainer):
+            for name, picture in pictures(found, data):
+                writer.add_figure(f"test/{name}", picture)
+            if self.embedded_images:
+                embed(writer, cast(LitClassifier, pl_module), found, data, self.embedded_images)
+
+
+def pictures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
+    """All pictures by name."""
+    names, source = data.class_names, data.data_source
+    labels, probabilities = found["labels"], found["probabilities"]
+    counts = torch.bincount(labels * len(names) + probabilities.argmax(1), minlength=len(names) ** 2)
+    matrix = counts.view(len(names), len(names))
+    yield "confusion_matrix", figures.confusion_matrix(matrix, names, source)
+    yield "class_accuracy", figures.class_accuracy(matrix, names, source)
+    yield "worst_errors", figures.worst_errors(data.test_images.images, probabilities, labels, names, source)
+
+
+def embed(writer: SummaryWriter, model: LitClassifier, found: Found, data: CIFAR10DataModule, count: int) -> None:
+    """Put the first images into the projector, as the output layer sees them, with class and prediction.
+
+    A network of one layer has nothing to show.
+    """
+    names = list(layers(model))
+    if len(names) < 2:
+        return
+    images = data.test_images.images[: min(count, len(found["labels"]))]
+    hidden = activations(model, images.to(model.device))[names[-2]].flatten(1)
+    pairs = zip(found["labels"][:count].tolist(), found["probabilities"].argmax(1)[:count].tolist(), strict=True)
+    rows = [[data.class_names[t], data.class_names[p], "right" if t == p else "wrong"] for t, p in pairs]
+    header = ["class", "prediction", "answer"]
+    writer.add_embedding(hidden, rows, images / 255, tag=names[-2], metadata_header=header)

@@ -1,0 +1,23 @@
+"""`lit-cifar tensorboard`: TensorBoard on `logs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensorboard import program  # type: ignore[import-untyped]
+
+from lit_cifar.errors import UserError
+
+
+def tensorboard(arguments: Sequence[str]) -> None:
+    """Serve TensorBoard until it is interrupted; the options are its own, its folder `logs` unless one is given."""
+    chosen = (
+        [] if any(option.startswith(("--logdir", "--help", "-h")) for option in arguments) else ["--logdir", "logs"]
+    )
+    if chosen and not Path("logs").is_dir():
+        raise UserError("There is no folder logs here: train something first, or give --logdir FOLDER.")
+    server = program.TensorBoard()
+    server.configure(argv=["lit-cifar tensorboard", *chosen, *arguments])
+    if code := server.main():
+        raise UserError(f"TensorBoard ended with code {code}.")

@@ -1,0 +1,77 @@
+"""The example package, installed in an environment of its own: found, checked, trained, and missed where it isn't."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples/lit-cifar-maxout"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package: building it leaves traces."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("package") / EXAMPLE.name))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Run:
+    """Python of an environment that sees this one's packages, and has the example installed as well."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    executable = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
+    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    (site_packages / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})")
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", str(executable), "install", *offline, str(package)]
+    subprocess.run(pip, check=True)  # noqa: S603
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(executable), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+
+    return run
+
+
+@pytest.mark.slow
+def test_it_is_found_by_name(python: Run, workspace: Path) -> None:
+    result = python("-m", "lit_cifar", "variants", "--json", "maxout")
+    (found,) = json.loads(result.stdout)["variants"]
+    assert found["origin"] == {"package": "lit-cifar-maxout", "version": "0.1.0", "module": "lit_cifar_maxout"}
+    assert found["knobs"]["pieces"] == 2
+    assert not result.stderr
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(python: Run, package: Path, workspace: Path) -> None:
+    result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", package)
+    assert result.returncode == 0, result.stdout
+    assert "14 passed" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_checkpoint_says_what_to_install_where_it_is_missing(
+    python: Run, lit_cifar: Callable[..., tuple[int, str, str]], on_pictures: list[object], workspace: Path
+) -> None:
+    small = ["--model.variant.depth", 2, "--model.variant.width", 16, "--trainer.max_epochs", 2]
+    fitted = python("-m", "lit_cifar", "fit", "--model.variant", "Maxout", *small, *on_pictures)
+    assert fitted.returncode == 0, fitted.stderr
+    best = "logs/fit/Maxout/version_0/checkpoints/best.ckpt"
+    tested = python("-m", "lit_cifar", "test", "--ckpt_path", best, *on_pictures)
+    assert tested.returncode == 0, tested.stderr
+    assert "accuracy" in tested.stdout
+    code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
+    assert code != 0
+    assert "pip install 'lit-cifar-maxout==0.1.0'" in err
