@@ -170,6 +170,18 @@ def start_up(options: argparse.Namespace) -> str:
     return section("Starting", note, ("command", "seconds"), rows)
 
 
+def workers(options: argparse.Namespace) -> str:
+    """What worker processes buy a study."""
+    study = ["--variants", "ELU,SELU", "--seeds", "4", "--max_epochs", "4", "--data.source", "synthetic"]
+    rows = []
+    with working_folder():
+        for count in dict.fromkeys((1, options.threads)):
+            took = _seconds([*LIT_CIFAR, "compare", *study, "--workers", str(count), "--output", f"study_{count}"])
+            rows.append((str(count), str(options.threads // count), f"{took:.0f}"))
+    note = "A study of eight runs of four epochs, from command to report, once each; the threads are divided."
+    return section("Worker processes", note, ("workers", "threads each", "seconds"), rows)
+
+
 def mc_dropout(options: argparse.Namespace) -> str:
     """What `benchmarks/mc_dropout.py` prints."""
     arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
@@ -183,6 +195,7 @@ SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "variants": each_variant,
     "growth": growth,
     "start-up": start_up,
+    "workers": workers,
     "mc-dropout": mc_dropout,
 }
 
