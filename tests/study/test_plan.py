@@ -119,3 +119,12 @@ def test_an_unknown_study_lists_the_shipped_ones() -> None:
 def test_a_wrong_model_argument_is_found_before_any_run() -> None:
     with pytest.raises(UserError, match="depth"):
         build_model({"variant": {"class_path": "SELU", "init_args": {"depth": "deep"}}})
+
+
+def test_the_study_in_the_docs_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs/studies.md").read_text(encoding="utf-8")
+    study = parse_study(page.split("```yaml\n")[1].split("```")[0], source="docs/studies.md", name="docs")
+    for run in study.runs.values():
+        build_model(run["model"])
+    assert study.seeds >= minimum_seeds(len(study.questions))
+    assert all(f"| `{name}`" in page for name in shipped_studies())
