@@ -158,5 +158,6 @@ def test_foreign_images_are_the_same_each_time() -> None:
     assert all(torch.equal(images, again[kind]) for kind, images in first.items())
     assert all(images.shape == (10, 3, 32, 32) and images.dtype == torch.uint8 for images in first.values())
     assert "drawn shapes" not in foreign_images(10, synthetic=False)
-    with pytest.raises(UserError, match="foreign_images -1"):
-        EvaluationReport(foreign_images=-1)
+    for too_few in (-1, 9):
+        with pytest.raises(UserError, match=f"foreign_images {too_few} is too few"):
+            EvaluationReport(foreign_images=too_few)

@@ -14,6 +14,7 @@ from lit_cifar.callbacks.after_test import AfterTest, Found
 from lit_cifar.errors import UserError
 from lit_cifar.files import check_writable, write_text
 from lit_cifar.module import UNCERTAINTIES, LitClassifier
+from lit_cifar.sources import IMAGE_SHAPE
 from lit_cifar.sources.synthetic import SyntheticSource
 from lit_cifar.uncertainty import (
     detection_auroc,
@@ -48,18 +49,21 @@ class EvaluationReport(AfterTest):
 
     Args:
         foreign_images: Number of foreign images of each kind: uniform noise, Gaussian noise, and drawn shapes (unless
-            these are the test images). 0 is none.
+            the network knows them). At least 10, or 0 for none.
     """
 
     def __init__(self, *, foreign_images: int = 1000) -> None:
         super().__init__()
-        if foreign_images < 0:
-            raise UserError(f"--evaluation.foreign_images {foreign_images} is too small: give a number, or 0 for none.")
+        if foreign_images < 10 and foreign_images != 0:
+            raise UserError(f"--evaluation.foreign_images {foreign_images} is too few: use at least 10, or 0 for none.")
         self.foreign_images = foreign_images
+        self._path = Path("test.json")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_test_start(trainer, pl_module)
-        check_writable(_path(trainer), "The test's results")
+        # here, because Lightning asks all processes for the folder
+        self._path = Path(trainer.log_dir or ".") / "test.json"
+        check_writable(self._path, "The test's results")
 
     def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
         data, model = trainer.datamodule, cast(LitClassifier, pl_module)  # type: ignore[attr-defined]
@@ -70,12 +74,13 @@ class EvaluationReport(AfterTest):
             **measured(found, model.mc_samples),
         }
         if self.foreign_images:
-            kinds = foreign_images(self.foreign_images, synthetic=not isinstance(data.source, SyntheticSource))
+            knows_shapes = model.class_names == SyntheticSource().class_names
+            kinds = foreign_images(self.foreign_images, synthetic=not knows_shapes)
             evaluation["detection"] = {
                 kind: _detection(found, _predicted(model, images)) for kind, images in kinds.items()
             }
-        write_text(_path(trainer), json.dumps(evaluation, indent=1))
-        print(f"\n{side_by_side(evaluation)}\nCurves and details: {_path(trainer)}")
+        write_text(self._path, json.dumps(evaluation, indent=1))
+        print(f"\n{side_by_side(evaluation)}\nCurves and details: {self._path}")
 
 
 def measured(found: Found, mc_samples: int) -> dict[str, Any]:
@@ -117,7 +122,7 @@ def foreign_images(count: int, *, synthetic: bool = True) -> dict[str, Tensor]:
     Uniform noise is any colour in any pixel; Gaussian noise varies around grey by a quarter of the range.
     """
     generator = torch.Generator().manual_seed(0)
-    shape = (count, 3, 32, 32)
+    shape = (count, *IMAGE_SHAPE)
     kinds = {
         "uniform noise": torch.randint(256, shape, dtype=torch.uint8, generator=generator),
         "Gaussian noise": torch.randn(shape, generator=generator).mul(64).add(128).clamp(0, 255).to(torch.uint8),
@@ -144,10 +149,6 @@ def side_by_side(evaluation: Mapping[str, Any]) -> str:
     for kind, found in detection.items():
         lines.append(f"{kind:<14}" + "".join(f"{by['predictive_entropy']:>{width}.4f}" for by in found.values()))
     return "\n".join(lines)
-
-
-def _path(trainer: Trainer) -> Path:
-    return Path(trainer.log_dir or ".") / "test.json"
 
 
 @torch.no_grad()
