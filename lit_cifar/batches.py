@@ -32,7 +32,8 @@ class BatchSampler(DistributedSampler[Batch]):
     """Index tensors of one batch each; every process of a distributed run draws its own share.
 
     The order follows from the seed and the epoch alone. Shuffled (training) shares are padded to equal length by
-    repeating images, as gradient averaging needs; ordered (evaluation) shares hold every image exactly once.
+    repeating images, as gradient averaging needs; ordered (evaluation) shares hold every image exactly once. A single
+    image left over for training joins the batch before it: batch normalization can't learn from one.
     """
 
     def __init__(
@@ -56,14 +57,17 @@ class BatchSampler(DistributedSampler[Batch]):
         # A generator, which does nothing before the first batch is asked for: Lightning sets a continued run's epoch
         # when it has already called iter().
         start, self.start = self.start, 0
-        for drawn, batch in enumerate(self._share().split(self.batch_size)[start:], start + 1):
+        batches = list(self._share().split(self.batch_size))
+        batches[len(self) - 1 :] = [torch.cat(batches[len(self) - 1 :])]
+        for drawn, batch in enumerate(batches[start:], start + 1):
             self.drawn = drawn
             yield batch
 
     def __len__(self) -> int:
         count = len(self.dataset)  # type: ignore[arg-type]
         share = len(range(0 if self.shuffle else self.rank, count, self.num_replicas))
-        return -(-share // self.batch_size)
+        one_is_left = self.shuffle and share > self.batch_size > 1 and share % self.batch_size == 1
+        return -(-share // self.batch_size) - one_is_left
 
 
 class BatchLoader(DataLoader[Batch]):

@@ -164,6 +164,9 @@ class CIFAR10DataModule(LightningDataModule):
         """The pictures, or else the test images; labels are then indices into `picture_names`."""
         if self.pictures:
             found = read_pictures(Path(self.pictures))
+            if not found.paths:
+                path, reason = next(iter(found.unreadable.items()))
+                raise UserError(f"No picture in {self.pictures} can be read. The first one, {path}: {reason}.")
             images, self.picture_names, self.unreadable_pictures = found.images, found.paths, found.unreadable
             self.picture_labels = [PurePosixPath(path).parent.name for path in found.paths]
         else:

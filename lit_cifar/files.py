@@ -7,8 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from lit_cifar.errors import UserError
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of a formula, blanks left out (OWASP, CSV Injection)."""
 
 
 @contextmanager
@@ -41,3 +47,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replaced_when_complete(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV whose texts are only texts: a spreadsheet would run a class called `=cmd()`, but not `'=cmd()`."""
+    return table.rename(columns=_no_formula).map(_no_formula).to_csv(index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # which Python's csv module doesn't put between quotation marks
+    return f"'{value}" if value.lstrip().startswith(FORMULA_STARTS) else value

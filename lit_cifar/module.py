@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
@@ -202,6 +203,9 @@ class LitClassifier(LightningModule):
         return optimizer
 
     def on_train_start(self) -> None:
+        single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
+        if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
+            raise UserError("--data.batch_size 1 is too small for batch normalization: use at least 2.")
         if self.sparsity:
             steps = int(self.trainer.num_training_batches)
             self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_cifar.callbacks.gathering import gathered
 from lit_cifar.errors import UserError
-from lit_cifar.files import check_writable, replaced_when_complete
+from lit_cifar.files import check_writable, csv_text, replaced_when_complete
 
 
 class PredictionWriter(Callback):
@@ -89,4 +89,4 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(unfinished, index=False)
         else:
-            table.to_csv(unfinished, index=False)
+            unfinished.write_text(csv_text(table), encoding="utf-8")

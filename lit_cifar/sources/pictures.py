@@ -78,10 +78,15 @@ def read_pictures(folder: Path) -> Pictures:
     images, problems = decode_all([root / name for name in names], f"Reading {len(names)} pictures in {folder}")
     good = [index for index in range(len(names)) if index not in problems]
     return Pictures(
-        paths=tuple(names[index] for index in good),
+        paths=tuple(_readable(names[index]) for index in good),
         images=torch.from_numpy(images[good]),
-        unreadable={names[index]: reason for index, reason in problems.items()},
+        unreadable={_readable(names[index]): reason for index, reason in problems.items()},
     )
+
+
+def _readable(name: str) -> str:
+    """A file's name as text that can be written: bytes that are no Unicode become a replacement character."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def list_pictures(folder: Path) -> list[PictureFile]:

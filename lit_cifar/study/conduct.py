@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
-from lit_cifar.files import write_text
+from lit_cifar.files import csv_text, write_text
 from lit_cifar.sources import settled
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.measures import MEASURES
@@ -129,7 +129,7 @@ def _run(runs: Sequence[PlannedRun], folder: Path, engine: Engine, console: Cons
 
 def results_csv(rows: Sequence[Row]) -> str:
     """The rows as CSV text."""
-    return pd.DataFrame(rows).to_csv(index=False)
+    return csv_text(pd.DataFrame(rows))
 
 
 def _collect(
@@ -147,7 +147,7 @@ def _collect(
         command=command,
         searches=_searches(study, folder),
     )
-    write_text(folder / "summary.csv", result.summary.to_csv(index=False))
+    write_text(folder / "summary.csv", csv_text(result.summary))
     write_report(result, folder)
     return result
 

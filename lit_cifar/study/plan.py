@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from importlib import resources
+from math import inf
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,6 +18,9 @@ from lit_cifar.errors import UserError
 from lit_cifar.study.measures import MEASURES
 
 LearningRatePolicy = Literal["search", "variant"]
+
+LARGEST_STUDY = 100_000
+"""Entries of a study file, its anchors written out."""
 
 SEARCH_SEED = 1_000_000
 """The seed of every learning-rate search: other images are held out than in any run."""
@@ -177,16 +181,12 @@ def load_study(name_or_path: str) -> Study:
         raise UserError(
             f"There is no study {name_or_path!r}: give a YAML file or one of {', '.join(shipped_studies())}."
         )
-    return parse_study(path.read_text(encoding="utf-8"), source=str(path), name=path.stem)
+    return parse_study(path.read_text(encoding="utf-8", errors="replace"), source=str(path), name=path.stem)
 
 
 def parse_study(text: str, *, source: str, name: str) -> Study:
     """Turn a study's YAML text into a Study; `source` is what errors call the file."""
-    try:
-        content = yaml.load(text, Loader=_LineLoader)  # noqa: S506 - a SafeLoader that remembers lines
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{source}, line {line}: this is not YAML: {error.problem}.") from error
+    content = _read_yaml(text, source)
     reader = _Reader(source)
     mapping = reader.mapping(content, Study, exclude={"name", "is_quick"})
     protocol = Protocol(**reader.mapping(mapping.pop("protocol", _Mapping()), Protocol))
@@ -217,6 +217,33 @@ class _Mapping(dict[str, Any]):
 
     lines: Mapping[str, int] = {}
     line: int = 1
+
+
+def _read_yaml(text: str, source: str) -> Any:
+    try:
+        loader = _LineLoader(text)
+        node = loader.get_single_node()
+        if _unfolded_size(node, {}) > LARGEST_STUDY:
+            raise UserError(
+                f"{source}: its anchors unfold to more than {LARGEST_STUDY} entries. Write out what is meant."
+            )
+        return loader.construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{source}, line {line}: this is not YAML: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # characters, dates, depths that can't be
+        raise UserError(f"{source}: this is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _unfolded_size(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Entries of a YAML tree when every anchor is written out; infinite if one holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = inf
+        children = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_unfolded_size(child, known) for child in children)
+    return known[id(node)]
 
 
 class _LineLoader(yaml.SafeLoader):
