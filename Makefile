@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench bench-keras format clean
+.PHONY: help setup run test test-all lint bench bench-keras format docs clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -22,6 +23,10 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
 
 $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(PIP_INSTALL) --editable '.[docs]'
 	@touch $@
 
 setup: $(INSTALLED)  ## Create .venv and install lit_cifar
@@ -51,6 +56,9 @@ bench-keras: $(INSTALLED_DEV)  ## The same with Keras as one more reference, ins
 format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into site/
+	$(BIN)/mkdocs build --strict
 
 clean:  ## Remove .venv and caches; logs and data stay
 	rm -rf $(VENV) .venv-keras .mypy_cache .pytest_cache .ruff_cache build *.egg-info

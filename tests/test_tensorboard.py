@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 import variants
 from lit_cifar.callbacks import EpochTime, LearningRate, NetworkGraph
+from lit_cifar.callbacks.test_pictures import last_hidden
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.module import LitClassifier
+from lit_cifar.scaling import Scale
 from variants import DenseVariant
 
 Run = Callable[..., tuple[int, str, str]]
@@ -101,7 +103,7 @@ def _check_row(found: EventAccumulator, run: Path) -> None:
 def _check_test(found: EventAccumulator, folder: Path) -> None:
     pictures = {f"test/{name}" for name in ("confusion_matrix", "class_accuracy", "worst_errors")}
     assert pictures | {"uncertainty/reliability"} <= set(found.Tags()["images"])
-    embedding = folder / "00000/hidden_02"
+    embedding = folder / "00000/last_hidden_layer"
     metadata = pd.read_csv(embedding / "metadata.tsv", sep="\t")
     assert list(metadata.columns) == ["class", "prediction", "answer"]
     assert metadata["class"].tolist() == ["cat"] * 8 + ["dog"] * 8 + ["frog"] * 8
@@ -110,7 +112,7 @@ def _check_test(found: EventAccumulator, folder: Path) -> None:
     vectors = pd.read_csv(embedding / "tensors.tsv", sep="\t", header=None)
     assert vectors.shape == (24, 16)
     assert vectors.std().min() > 0
-    assert 'tensor_name: "hidden_02:00000"' in (folder / "projector_config.pbtxt").read_text()
+    assert 'tensor_name: "last_hidden_layer:00000"' in (folder / "projector_config.pbtxt").read_text()
 
 
 @pytest.mark.parametrize("logger", ["CSVLogger", "false"])
@@ -126,6 +128,16 @@ def test_test_without_tensorboard(lit_cifar: Run, on_pictures: list[object], wor
     assert code == 0, err
     assert "accuracy" in out
     assert not list(workspace.rglob("events.out.tfevents.*"))
+
+
+def test_the_projector_gets_what_the_output_layer_sees() -> None:
+    model = LitClassifier(variants.get("ConvNet")(stages=2, channels=4))
+    model.build(("a", "b"), Scale.empty((3, 32, 32)))
+    images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
+    hidden = last_hidden(model, images)
+    assert hidden is not None
+    assert hidden.shape == (5, 8)
+    assert torch.allclose(model.eval().network.body.output(hidden), model(images))
 
 
 class Untraceable(DenseVariant):

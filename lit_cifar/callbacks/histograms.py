@@ -12,7 +12,7 @@ class Histograms(Callback):
     """Write histograms of every layer's weights and activations to TensorBoard.
 
     Args:
-        every_n_epochs: How often; 0 is never. Each time costs about a second for twenty layers.
+        every_n_epochs: How often; 0 is never.
         images: Number of validation images that the activations are of.
     """
 

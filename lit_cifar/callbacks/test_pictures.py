@@ -6,11 +6,12 @@ from typing import cast
 import torch
 from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from lit_cifar import figures
 from lit_cifar.callbacks.after_test import AfterTest, Found
-from lit_cifar.callbacks.layer_statistics import activations, layers
+from lit_cifar.callbacks.layer_statistics import evaluating, layers
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.module import LitClassifier
 from lit_cifar.tensorboard import writers
@@ -53,16 +54,26 @@ def pictures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figur
 
 
 def embed(writer: SummaryWriter, model: LitClassifier, found: Found, data: CIFAR10DataModule, count: int) -> None:
-    """Put the first images into the projector, as the output layer sees them, with class and prediction.
-
-    A network of one layer has nothing to show.
-    """
-    names = list(layers(model))
-    if len(names) < 2:
-        return
+    """Put the first images into the projector, as the output layer sees them, with class and prediction."""
     images = data.test_images.images[: min(count, len(found["labels"]))]
-    hidden = activations(model, images.to(model.device))[names[-2]].flatten(1)
+    hidden = last_hidden(model, images.to(model.device))
+    if hidden is None:
+        return
     pairs = zip(found["labels"][:count].tolist(), found["probabilities"].argmax(1)[:count].tolist(), strict=True)
     rows = [[data.class_names[t], data.class_names[p], "right" if t == p else "wrong"] for t, p in pairs]
     header = ["class", "prediction", "answer"]
-    writer.add_embedding(hidden, rows, images / 255, tag=names[-2], metadata_header=header)
+    writer.add_embedding(hidden, rows, images / 255, tag="last_hidden_layer", metadata_header=header)
+
+
+@torch.no_grad()
+def last_hidden(model: LitClassifier, images: Tensor) -> Tensor | None:
+    """What the last layer gets [N, units] for uint8 images [N, 3, 32, 32]; None if it gets anything but a tensor."""
+    seen: list[object] = []
+    *_, last = layers(model).values()
+    hook = last.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[:1]))
+    try:
+        with evaluating(model):
+            model(images)
+    finally:
+        hook.remove()
+    return seen[0].flatten(1) if seen and isinstance(seen[0], Tensor) else None

@@ -45,7 +45,7 @@ def _parser() -> OneLineErrorParser:
     )
     add = parser.add_argument
     add("--study", type=str, default="exercise8", help=f"A study file, or one of {', '.join(shipped_studies())}.")
-    add("--variants", type=str, help="Compare these variants instead, the first being the baseline: ELU,SELU.")
+    add("--variants", type=str, help="Compare these variants or class paths instead, the first the baseline: ELU,SELU.")
     add("--quick", type=bool, nargs="?", const=True, default=False, help="Fewer epochs and seeds: minutes, not hours.")
     add("--seeds", type=int, help="Number of seeds.")
     add("--lr", type=float, help="One learning rate for every run.")
@@ -71,7 +71,7 @@ def _study(given: Namespace) -> Study:
         names = [name.strip() for name in given.variants.split(",") if name.strip()]
         if len(set(names)) < len(names) or not names:
             raise UserError(f"--variants {given.variants}: give different names, like ELU,SELU.")
-        study = variants_study([variants.get(name).__name__ for name in names])
+        study = variants_study([name if "." in name else variants.get(name).__name__ for name in names])
     if given.quick:
         study = study.quickly()
     for key in ("seeds", "max_epochs", "patience", "workers"):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, LayerStatistics, RunDescription, StopOnNonFiniteLoss
+from lit_cifar.callbacks import EpochTime, HParamsRow, LayerStatistics, RunDescription, StopOnNonFiniteLoss
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.files import write_text
@@ -27,8 +27,12 @@ from lit_cifar.module import LitClassifier
 from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.sparsity import prunable
 from lit_cifar.study.plan import PlannedRun
+from lit_cifar.tensorboard import add_to_row
 from lit_cifar.uncertainty import evaluate, mc_predict
 from variants import VariantError
+
+TEST_SCORES = {"accuracy": "acc", "nll": "nll", "ece": "ece"}
+"""What TensorBoard's HParams tab gets, and what it is called in a row."""
 
 Row = dict[str, Any]
 """A run's result: one row of `results.csv`."""
@@ -135,6 +139,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
             StopOnNonFiniteLoss(),
             LayerStatistics(pictures=False),
             RunDescription(),
+            HParamsRow(),
             EarlyStopping("val/loss", patience=protocol.patience),
             _EpochReport(run.label, report),
             by_loss,
@@ -150,6 +155,8 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     train_seconds = time.perf_counter() - started
     epochs = read_history(folder / "metrics.csv")
     best = epochs.iloc[int(epochs["val/loss"].argmin())]
+    tested = _test(run, model, data, by_loss, by_accuracy)
+    add_to_row(folder, {f"test/{name}": tested[f"test_{short}"] for name, short in TEST_SCORES.items()})
     return {
         "lr": model.learning_rate,
         "epochs": len(epochs),
@@ -160,7 +167,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         "val_acc": float(best["val/accuracy"]),
         "dead_units": _mean_of_hidden_layers(best, "layer_dead/"),
         "twin_units": _mean_of_hidden_layers(best, "layer_twins/"),
-        **_test(run, model, data, by_loss, by_accuracy),
+        **tested,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cifar.sources.synthetic import SyntheticSource
 
@@ -84,6 +85,11 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     assert "pictures" in table["data_source"][0]
     assert {"report.html", "report.md", "summary.csv"} <= {path.name for path in folder.iterdir()}
     assert (folder / "figures/learning_curves.png").stat().st_size > 10_000
+    rows = [EventAccumulator(str(path)) for path in folder.rglob("hparams")]
+    assert len(rows) == 4
+    for row in rows:
+        row.Reload()
+        assert {"test/accuracy", "test/nll", "test/ece", "seconds"} <= set(row.Tags()["scalars"])
     assert "ELU, seed 0: test accuracy" in out
     assert str(Path("logs/compare/tiny/report.html")) in out
     html = (folder / "report.html").read_text()

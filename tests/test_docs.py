@@ -1,0 +1,110 @@
+"""What the documents tell people to write and to type works, word for word."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import variants
+from lit_cifar import conformance
+from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter
+from lit_cifar.commands import compare
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.module import LitClassifier
+from lit_cifar.parser import OneLineErrorParser
+from variants import Variant, registry
+
+ROOT = Path(__file__).parent.parent
+VARIANTS_PAGE = (ROOT / "docs/variants.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+Run = Callable[..., tuple[int, str, str]]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language; "" for those that name none."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [block for named, block in fenced if named == language]
+
+
+PLUGINS = [block for page in (VARIANTS_PAGE, README) for block in blocks(page, "python") if "Variant)" in block]
+COMMANDS = [line.split()[1:] for line in "".join(blocks(VARIANTS_PAGE, "")).splitlines()]
+TAKES_LONG = ("lr-find", "compare")
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_classes", "_origins"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def module_of(source: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("number", range(len(PLUGINS)))
+def test_variants_in_the_documents_keep_every_promise(
+    number: int, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(PLUGINS[number], workspace / f"documented_{number}.py", monkeypatch)
+    (found,) = (
+        thing
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, Variant) and thing.__module__ == module.__name__
+    )
+    assert [reason for _, reason in conformance.results(found) if reason] == []
+
+
+def test_the_documents_show_the_variants_that_are_meant() -> None:
+    assert len(PLUGINS) == 4
+    assert [command[0] for command in COMMANDS] == ["variants", "fit", "lr-find", "compare"]
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=[pytest.mark.slow] * (c[0] in TAKES_LONG)) for c in COMMANDS]
+)
+def test_commands_in_the_documents_work(
+    command: list[str], lit_cifar: Run, on_pictures: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "leaky", raising=False)
+    Path("leaky.py").write_text(blocks(VARIANTS_PAGE, "python")[0])
+    short = {
+        "variants": [],
+        "fit": [*on_pictures, "--trainer.max_epochs", 1],
+        "lr-find": [*on_pictures, "--steps", 40, "--confirm_epochs", 1],
+        "compare": [*on_pictures[:8], "--max_epochs", 1, "--seeds", 1, "--workers", 0],
+    }[command[0]]
+    code, out, err = lit_cifar(*command, *short)
+    assert code == 0, out + err
+    monkeypatch.delitem(sys.modules, "leaky", raising=False)
+
+
+CLASSES = (LitClassifier, CIFAR10DataModule, Histograms, EvaluationReport, PredictionWriter)
+
+
+@pytest.mark.parametrize("of", [*CLASSES, *map(variants.get, variants.available())], ids=lambda of: of.__name__)
+def test_every_option_has_a_sentence_of_help(of: type) -> None:
+    parser = OneLineErrorParser()
+    parser.add_class_arguments(of, "of")
+    assert silent(parser) == []
+
+
+def test_every_option_of_compare_has_a_sentence_of_help() -> None:
+    assert silent(compare._parser()) == []
+
+
+def silent(parser: OneLineErrorParser) -> list[str]:
+    return [action.dest for action in parser._actions if not action.help]
