@@ -22,7 +22,7 @@ def test_a_unit_is_the_largest_of_its_pieces() -> None:
 def test_a_layer_keeps_the_second_moment() -> None:
     torch.manual_seed(0)
     first = Maxout(width=1000).build((3, 32, 32), 10)[1]
-    assert first(torch.randn(200, 3072)).square().mean() == pytest.approx(1, abs=0.05)
+    assert first(torch.randn(200, 3072)).square().mean().item() == pytest.approx(1, abs=0.05)
 
 
 def test_one_piece_is_too_few() -> None:
