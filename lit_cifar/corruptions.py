@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from lit_cifar.errors import UserError
 
@@ -67,8 +66,11 @@ def _noise(images: Tensor, deviation: float, seed: int) -> Tensor:
 
 
 def _blur(images: Tensor, deviation: float) -> Tensor:
+    # takes a second to import, which nobody else needs to wait for
+    from torchvision.transforms.v2.functional import gaussian_blur  # type: ignore[import-untyped]
+
     radius = math.ceil(4 * deviation)
-    return _to_uint8(transforms.gaussian_blur(_to_float(images), [2 * radius + 1] * 2, [deviation] * 2))
+    return _to_uint8(gaussian_blur(_to_float(images), [2 * radius + 1] * 2, [deviation] * 2))
 
 
 def _contrast(images: Tensor, share: float) -> Tensor:

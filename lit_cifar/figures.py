@@ -206,6 +206,32 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
     return _with_legend(figure, styles, "thick: mean of all seeds · thin: each seed")
 
 
+def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
+    """Accuracy, NLL and ECE on test images that are more and more corrupted: solid without, dashed with MC dropout.
+
+    Args:
+        results: Rows of a study's results with the columns run, test_acc, test_severity_1_acc and so on, and the same
+            with mc_ before them.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    means = results.groupby("run", sort=False).mean(numeric_only=True)
+    styles = _styles(runs, means.index)
+    figure, axes = _figure("When the test images are corrupted", data_source, 1, 3, 3.6)
+    for ax, (score, label) in zip(axes[0], {"acc": "accuracy", "nll": "NLL", "ece": "ECE"}.items(), strict=True):
+        for prefix, line in (("test", "-"), ("mc_test", "--")):
+            columns = [f"{prefix}_{score}", *(f"{prefix}_severity_{severity}_{score}" for severity in range(1, 6))]
+            if set(columns) <= set(means):
+                for name in styles:
+                    scores = means.loc[name, columns].to_numpy()
+                    ax.plot(range(6), scores, line, color=styles[name]["color"], linewidth=2, marker="o")
+        ax.set_title(label, fontsize=11, loc="left")
+        ax.set_xlabel("severity")
+        ax.set_xticks(range(6))
+    axes[0, 0].yaxis.set_major_formatter(FuncFormatter(_percent))
+    return _with_legend(figure, styles, "solid: one pass, no dropout · dashed: mean of MC samples")
+
+
 def reliability_diagram(curves: Mapping[str, Reliability], data_source: str) -> Figure:
     """Accuracy over confidence (a calibrated network is on the diagonal), and how many images have which confidence.
 
@@ -261,11 +287,11 @@ def accuracy_by_samples(curves: Mapping[str, SampleCurve], data_source: str) -> 
     for name, curve in curves.items():
         for ax, values in zip(axes[0], (curve.accuracy, curve.nll), strict=True):
             ax.plot(curve.samples, values, **styles[name], linewidth=2, marker="o")
+            ax.set_xlabel("MC samples")
             _log_x(ax)
     axes[0, 0].yaxis.set_major_formatter(FuncFormatter(_percent))
     axes[0, 0].set_title("accuracy", fontsize=11, loc="left")
     axes[0, 1].set_title("negative log-likelihood", fontsize=11, loc="left")
-    figure.supxlabel("MC samples", fontsize=11)
     return _with_legend(figure, styles)
 
 
@@ -285,9 +311,9 @@ def examples(rows: Mapping[str, Sequence[Example]], title: str, data_source: str
         for ax in row:
             ax.set_axis_off()
         words = name if shown else f"{name}: none"
-        row[0].text(0, 1.04, words, transform=row[0].transAxes, fontsize=11, weight="bold", va="bottom")
-    for text in figure.findobj(Text):
-        text.set_in_layout(text is figure._suptitle)  # long words must not push the images apart
+        row[0].text(
+            0, 1.04, words, transform=row[0].transAxes, fontsize=11, weight="bold", va="bottom", in_layout=False
+        )
     return _plain(figure)
 
 
@@ -297,7 +323,8 @@ def _example(ax: Axes, example: Example) -> None:
     says = f"{_short(example.prediction, 12)} {100 * example.confidence:.0f} %"
     words = says if right else f"{says}\nis {_short(example.label, 12)}"
     color = "black" if right else VERDICT_COLORS["no"]
-    ax.text(0, -0.04, words, transform=ax.transAxes, fontsize=8, va="top", color=color)
+    # not in the layout: long words must not push the images apart
+    ax.text(0, -0.04, words, transform=ax.transAxes, fontsize=8, va="top", color=color, in_layout=False)
 
 
 def layer_statistics(

@@ -142,7 +142,7 @@ class LitClassifier(LightningModule):
         predicted = self.mc_predict(images, numbers, points=sample_points(self.mc_samples))
         self.mc_test_scores.update(predicted.probabilities, labels)
         found |= {name: getattr(predicted, name) for name in UNCERTAINTIES}
-        return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}  # type: ignore[dict-item]
+        return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """What is known of each image: its index in the prediction set [B], class probabilities [B, classes], and with

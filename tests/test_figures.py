@@ -72,6 +72,15 @@ PROBABILITIES = LOGITS.softmax(1)
 IMAGES = torch.zeros(500, 3, 8, 8, dtype=torch.uint8)
 SAMPLES = SampleCurve((1, 10, 100), (0.4, 0.45, 0.46), (1.7, 1.6, 1.55))
 ZEROS = pd.DataFrame({"run": ["dense", "pruned", "pruned"], "zeros": [0.0, 0.9, 0.9], "test_acc": [0.5, 0.4, 0.5]})
+SEVERITIES = pd.DataFrame(
+    {
+        "run": ["plain", "dropout", "dropout"],
+        **{f"test_{score}": [0.5, 0.6, 0.4] for score in ("acc", "nll", "ece")},
+        **{f"test_severity_{n}_{score}": [0.1 * n] * 3 for n in range(1, 6) for score in ("acc", "nll", "ece")},
+        **{f"mc_test_{score}": [np.nan, 0.7, 0.7] for score in ("acc", "nll", "ece")},
+        **{f"mc_test_severity_{n}_{score}": [np.nan, n, n] for n in range(1, 6) for score in ("acc", "nll", "ece")},
+    }
+)
 LAYERS = {
     (name, 0): history([2.0, 1.8, 1.9]).assign(
         **{f"{profile}/{layer}": [9.0, value, 9.0] for profile in figures.PROFILES for layer in ("hidden_01", "output")}
@@ -94,6 +103,7 @@ FIGURES = {
     "layers_by_depth": lambda source: figures.layers_by_depth(LAYERS, source),
     "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
     "examples": lambda source: figures.examples({"right": [RIGHT], "wrong": [WRONG, RIGHT], "odd": []}, "Odd", source),
+    "scores_by_severity": lambda source: figures.scores_by_severity(SEVERITIES, source),
     "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
     "class_accuracy": lambda source: figures.class_accuracy([[3, 1], [0, 0]], ["cat", "$dog"], source),
     "worst_errors": lambda source: figures.worst_errors(IMAGES, PROBABILITIES, LABELS, ["$class"] * 10, source),
@@ -239,6 +249,17 @@ def test_accuracy_by_samples_shows_both_scores():
     accuracy, nll = figures.accuracy_by_samples({"net": SAMPLES}, SOURCE).axes
     assert line_data(accuracy, 0) == ([1, 10, 100], [0.4, 0.45, 0.46])
     assert line_data(nll, 0) == ([1, 10, 100], [1.7, 1.6, 1.55])
+
+
+def test_scores_by_severity_start_at_the_clean_images_and_are_dashed_with_mc_dropout():
+    accuracy = figures.scores_by_severity(SEVERITIES, SOURCE).axes[0]
+    lines = {(line.get_color(), line.get_linestyle()): list(line.get_ydata()) for line in accuracy.lines}
+    plain, dropout = figures.COLORS[:2]
+    assert all(list(line.get_xdata()) == list(range(6)) for line in accuracy.lines)
+    assert lines[dropout, "-"] == pytest.approx([0.5, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert lines[dropout, "--"] == pytest.approx([0.7, 1, 2, 3, 4, 5])
+    assert lines[plain, "-"][0] == 0.5
+    assert np.isnan(lines[plain, "--"]).all()
 
 
 def test_examples_say_what_they_are_taken_for_and_what_they_are():

@@ -13,6 +13,7 @@ from lit_cifar.callbacks.evaluation_report import rankings
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.figures import Example
 from lit_cifar.module import LitClassifier
+from lit_cifar.tensorboard import writers
 from lit_cifar.uncertainty import SampleCurve, accuracy, nll, reliability, risk_coverage, sample_curve, sample_points
 
 NAMES = {"deterministic": "one pass, no dropout", "mc": "MC dropout"}
@@ -20,17 +21,17 @@ EXAMPLES = 6
 
 
 class UncertaintyFigures(AfterTest):
-    """Show at the end of a test what the network's uncertainty is worth, in every logger that takes figures:
-    reliability, risk and coverage, the most and least certain images, and with MC dropout what more samples buy."""
+    """Show in TensorBoard, at the end of a test, what the network's uncertainty is worth.
+
+    Pictures: reliability, risk over coverage, the most and least certain images, and with MC dropout what more samples
+    buy.
+    """
 
     def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
-        takers = [logger for logger in trainer.loggers if hasattr(logger.experiment, "add_figure")]
-        if not takers:
-            return
-        model, data = cast(LitClassifier, pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        for name, figure in pictures(found, model, data):
-            for logger in takers:
-                logger.experiment.add_figure(f"uncertainty/{name}", figure)  # type: ignore[union-attr]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for writer in writers(trainer):
+            for name, picture in pictures(found, cast(LitClassifier, pl_module), data):
+                writer.add_figure(f"uncertainty/{name}", picture)
 
 
 def pictures(found: Found, model: LitClassifier, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:

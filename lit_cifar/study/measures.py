@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lit_cifar.corruptions import SEVERITIES
 from lit_cifar.study.statistics import Better
 
 
@@ -48,3 +49,13 @@ MEASURES: dict[str, Measure] = {
     "mc_test_seconds": Measure("seconds to label the test set by MC dropout", "lower", digits=2),
 }
 """Every measure by its column. `epochs_to_reach` and `seconds_to_reach` depend on a question's baseline."""
+
+_ON_CORRUPTED = {
+    column.replace("test", f"test_severity_{severity}"): replace(
+        MEASURES[column], label=f"{MEASURES[column].label}, severity {severity}"
+    )
+    for column in ("test_acc", "test_nll", "test_ece", "mc_test_acc", "mc_test_nll", "mc_test_ece")
+    for severity in SEVERITIES
+}
+MEASURES |= _ON_CORRUPTED
+"""On corrupted test images; means over all corruptions."""

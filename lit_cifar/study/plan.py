@@ -37,6 +37,7 @@ class Protocol:
         max_epochs: The most epochs a run may take.
         patience: Epochs without a better validation loss after which a run stops.
         mc_samples: Forward passes with dropout on, for networks that have dropout; 0 is none.
+        shift: Whether to measure on corrupted test images, too: every corruption at every severity.
     """
 
     learning_rate: float | LearningRatePolicy = "variant"
@@ -45,6 +46,7 @@ class Protocol:
     max_epochs: int = 100
     patience: int = 20
     mc_samples: int = 100
+    shift: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,10 @@ class PlannedRun:
     @property
     def fingerprint(self) -> str:
         """Changes when anything about the plan changes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        plan = asdict(self)
+        if not self.protocol.shift:
+            del plan["protocol"]["shift"]  # so that runs from before there was a shift stay finished
+        return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def plan_runs(study: Study, data: Mapping[str, Any]) -> list[PlannedRun]:

@@ -23,6 +23,7 @@ from PIL import Image
 
 import lit_cifar
 from lit_cifar import figures
+from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES
 from lit_cifar.files import replaced_when_complete, write_text
 from lit_cifar.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.answers import Answer, paired_values
@@ -223,7 +224,7 @@ def _results(result: StudyResult) -> Section:
         tables.append(_summary_table(with_dropout, "Test images, mean of MC samples", sampled, result.data_source))
     caption = "Training; seconds depend on the machine and on what else it does"
     tables.append(_summary_table(everything, caption, TRAINING, result.data_source))
-    return Section("Results", tables=tables, pictures=_mc_pictures(result))
+    return Section("Results", tables=tables, pictures=[*_mc_pictures(result), *_shift_pictures(result)])
 
 
 def _summary_table(summary: pd.DataFrame, caption: str, columns: Sequence[str], data_source: str) -> Table:
@@ -442,6 +443,23 @@ def _mc_pictures(result: StudyResult) -> list[Picture]:
     caption = "Accuracy and expected calibration error of one pass without dropout and of the mean of the MC samples."
     drawn = figures.accuracy_and_calibration_mc(result.results, result.data_source, runs=list(result.study.runs))
     return [_picture(result, "mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
+
+
+def _shift_pictures(result: StudyResult) -> list[Picture]:
+    results, last = result.results, f"severity_{SEVERITIES[-1]}_acc"
+    if f"test_{last}" not in results:
+        return []
+    means = results.dropna(subset=[f"test_{last}"]).groupby("run", sort=False)[["test_acc", f"test_{last}"]].mean()
+    alt = " ".join(
+        f"{run}: accuracy falls from {100 * clean:.1f} % to {100 * corrupted:.1f} % at severity {SEVERITIES[-1]}."
+        for run, (clean, corrupted) in means.iterrows()
+    )
+    caption = (
+        "Scores on corrupted test images, over how much they are corrupted (0: not at all): means over seeds and over "
+        f"{', '.join(CORRUPTIONS)}. Solid: one pass without dropout; dashed: mean of the MC samples."
+    )
+    drawn = figures.scores_by_severity(results, result.data_source, runs=list(result.study.runs))
+    return [_picture(result, "shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
 
 
 def _search_pictures(result: StudyResult) -> list[Picture]:

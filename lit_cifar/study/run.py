@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, HParamsRow, LayerStatistics, RunDescription, StopOnNonFiniteLoss
+from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.files import write_text
@@ -199,6 +201,25 @@ def _test(
         predicted = mc_predict(network, images, samples=run.protocol.mc_samples, seed=run.seed)
         row |= _measured("mc_test", predicted.probabilities, labels)
         row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    if run.protocol.shift:
+        row |= _shifted(run, network, images, labels)
+    return row
+
+
+def _shifted(run: PlannedRun, network: nn.Module, images: Tensor, labels: Tensor) -> Row:
+    """Scores on corrupted test images, for each severity: means over the corruptions."""
+    row: Row = {}
+    samples = run.protocol.mc_samples if _drops(network) else 0
+    for severity in SEVERITIES:
+        found = []
+        for corruption in CORRUPTIONS:
+            corrupted = corrupt(images, corruption, severity, seed=run.seed)
+            scores = _measured(f"test_severity_{severity}", _probabilities(network, corrupted), labels)
+            if samples:
+                mc = mc_predict(network, corrupted, samples=samples, seed=run.seed)
+                scores |= _measured(f"mc_test_severity_{severity}", mc.probabilities, labels)
+            found.append(scores)
+        row |= {column: statistics.fmean(scores[column] for scores in found) for column in found[0]}
     return row
 
 

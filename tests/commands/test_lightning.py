@@ -139,6 +139,22 @@ def test_predict_with_mc_dropout_tells_uncertainties(
     assert read["variation_ratio"].between(0, 1).all()
 
 
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(with_dropout: Path, lit_cifar: Run, on_pictures: list[object]) -> None:
+    options = ["--ckpt_path", with_dropout, *on_pictures, "--model.mc_samples", 10]
+    predict = ["predict", *options, "--predictions.output"]
+    test = ["test", *options, "--evaluation.foreign_images", 10]
+    assert lit_cifar(*predict, "one.csv")[0] == lit_cifar(*test)[0] == 0
+    for command in ([*predict, "two.csv"], test):
+        together = [*command, "--trainer.strategy", "ddp", "--trainer.devices", 2]
+        subprocess.run([sys.executable, "-m", "lit_cifar", *map(str, together)], check=True)  # noqa: S603
+    pd.testing.assert_frame_equal(pd.read_csv("one.csv"), pd.read_csv("two.csv"), rtol=1e-4, atol=1e-5)
+    reports = [json.loads(path.read_text()) for path in sorted(Path("logs/test/AlphaDropout").glob("*/test.json"))]
+    assert len(reports) == 2
+    for kind in ("deterministic", "mc"):
+        assert reports[0]["scores"][kind] == pytest.approx(reports[1]["scores"][kind], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("out.txt", ".csv or .parquet"), ("file/out.csv", "can't be written to file/out.csv")]
 )
@@ -178,6 +194,8 @@ def test_loads_from_python(fitted: Path) -> None:
         (["fit", "--model.variant", "SELU", "--model.variant.depth", "deep"], "depth"),
         (["fit", "--model.variant", "AlphaDropout", "--model.variant.rate", "1.5"], "rate=1.5 is out of range"),
         (["fit", "--model.variant", "ELU", "--model.learning_rate", "-1"], "learning_rate -1"),
+        (["fit", "--model.variant", "ELU", "--model.mc_samples", "-1"], "--model.mc_samples -1"),
+        (["fit", "--model.variant", "ELU", "--data.severity", "6"], "--data.severity 6"),
         (["fit", "--model.variant", "ELU", "--data.batch_size", "0"], "--data.batch_size 0"),
         (["fit", "--model.variant", "ELU", "--data.source", "folder", "--data.data_dir", "nowhere"], "nowhere"),
         (["test"], "--ckpt_path"),
