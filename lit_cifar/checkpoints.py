@@ -36,7 +36,7 @@ def description(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         UserError: if the checkpoint was not written by lit_cifar.
     """
     described = checkpoint.get(KEY)
-    kinds = {"variant": dict, "class_names": list, "learning_rate": (int, float)}
+    kinds: dict[str, Any] = {"variant": dict, "class_names": list, "learning_rate": (int, float)}
     if not isinstance(described, dict) or any(not isinstance(described.get(key), kinds[key]) for key in kinds):
         raise UserError("The checkpoint was not written by lit-cifar: it names no variant. Train one: lit-cifar fit.")
     return described
