@@ -73,4 +73,5 @@ def _rows_before(step: int, metrics_csv: Path) -> list[dict[str, Any]]:
 
 def read_history(metrics_csv: Path) -> pd.DataFrame:
     """One row an epoch with every value that was logged, from a `metrics.csv`."""
-    return pd.read_csv(metrics_csv).groupby("epoch", as_index=False).first()
+    by_epoch = pd.read_csv(metrics_csv).groupby("epoch").first()
+    return by_epoch.copy().reset_index()  # in one piece first: pandas warns of more than a hundred pieces
