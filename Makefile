@@ -8,7 +8,7 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench bench-keras format docs clean
+.PHONY: help setup run test test-all coverage fuzz lint bench bench-keras format docs clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ test: $(INSTALLED_DEV)  ## Run the tests
 
 test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
 	$(BIN)/python -m pytest -n auto -m ''
+
+coverage: $(INSTALLED_DEV)  ## Run the tests and print which branches they leave out
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing:skip-covered
+
+fuzz: $(INSTALLED_DEV)  ## Damage pictures, archives and checkpoints at random and read them, for two minutes
+	$(BIN)/python tests/fuzz/fuzz.py --seconds 120
 
 lint: $(INSTALLED_DEV)  ## Check style and types
 	$(BIN)/ruff check
