@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 import variants
 from lit_cifar import conformance
@@ -108,3 +109,17 @@ def test_every_option_of_compare_has_a_sentence_of_help() -> None:
 
 def silent(parser: OneLineErrorParser) -> list[str]:
     return [action.dest for action in parser._actions if not action.help]
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert sorted(name for entry in navigation for name in entry.values()) == [page.name for page in PAGES]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
