@@ -108,6 +108,7 @@ def find_learning_rate(
 def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
     """One sweep of rising learning rates by the Trainer's Tuner, read by our own rule from the raw losses."""
     model, data = make(None)
+    model.scheduler = None  # the sweep is the schedule
     losses: list[float] = []
     own_hook = model.on_train_batch_end
 

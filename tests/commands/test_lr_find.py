@@ -45,6 +45,13 @@ def test_runs_again_to_the_same_suggestion(lit_cifar: Run, options: list[object]
     assert found[0] == found[1]
 
 
+def test_finds_the_peak_of_one_cycle(lit_cifar: Run, options: list[object], workspace: Path) -> None:
+    code, _, err = lit_cifar("lr-find", *options, "--model.scheduler", "one_cycle", "--confirm", 1)
+    assert code == 0, err
+    found = json.loads((workspace / "logs/lr-find/SELU/lr_find.json").read_text())
+    assert len(found["confirm_runs"]) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
