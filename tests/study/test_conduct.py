@@ -96,6 +96,33 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     assert re.search("Can.{1,8}t tell with 2 seeds", html)
 
 
+CONVOLUTIONAL = """\
+title: Dense or not
+seeds: 1
+protocol: {max_epochs: 1, batch_size: 16, val_size: 30, mc_samples: 5}
+runs:
+  ELU:
+    model: {variant: {class_path: ELU, init_args: {depth: 2, width: 8}}}
+  ConvNet:
+    model: {variant: {class_path: ConvNet, init_args: {stages: 1, channels: 4}}}
+questions:
+  - {ask: "Do convolutions help?", treatment: ConvNet, baseline: ELU}
+"""
+
+
+@pytest.mark.slow
+def test_a_study_takes_networks_that_are_not_dense(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+    (workspace / "convolutional.yaml").write_text(CONVOLUTIONAL)
+    code, _, err = lit_cifar("compare", "--study", "convolutional.yaml", *arguments[2:], "--workers", 0)
+    assert code == 0, err
+    folder = workspace / "logs/compare/convolutional"
+    table = pd.read_csv(folder / "results.csv").set_index("run")
+    assert table["status"].tolist() == ["ok", "ok"]
+    assert table["mc_test_acc"].notna().to_dict() == {"ELU": False, "ConvNet": True}
+    assert table["dead_units"].between(0, 1).all()
+    assert (folder / "report.html").is_file()
+
+
 def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     lit_cifar("compare", *arguments, "--workers", 0)
     folder = workspace / "logs/compare/tiny"
