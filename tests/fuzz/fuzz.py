@@ -28,7 +28,7 @@ from lit_cifar.sources.cifar10 import CIFAR10Source
 from lit_cifar.sources.pictures import read_pictures
 
 SLOW = 10.0
-"""Seconds. A few bytes may claim to be as many pixels as Pillow allows, 89 million, which takes some seconds to squeeze."""
+"""Seconds. A few bytes may claim to be as many pixels as Pillow allows, 89 million: those take some seconds."""
 
 FORMATS = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "tga", "ppm")
 
