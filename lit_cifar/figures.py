@@ -436,8 +436,7 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_sou
         class_names: In the order of the labels.
         data_source: The name of the data.
     """
-    counts = np.asarray(matrix, dtype=float)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = _shares_of_rows(np.asarray(matrix, dtype=float))
     figure, ((ax,),) = _figure("Confusion matrix", data_source, 1, 1, WIDTH + 0.4)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if len(class_names) <= 20:
@@ -452,6 +451,12 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_sou
     return _plain(figure)
 
 
+def _shares_of_rows(counts: Floats) -> Floats:
+    """Each number's share of its row; zeros where a row is empty."""
+    shares: Floats = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
 def class_accuracy(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:
     """The accuracy of each class, and where its errors go: the class that takes most of its images.
 
@@ -461,7 +466,7 @@ def class_accuracy(matrix: npt.ArrayLike, class_names: Sequence[str], data_sourc
         data_source: The name of the data.
     """
     counts = np.asarray(matrix, dtype=float)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = _shares_of_rows(counts)
     right = share.diagonal()
     wrong = share - np.diag(right)
     figure, ((ax,),) = _figure("Accuracy of each class", data_source, 1, 1, 1.6 + 0.32 * len(class_names))

@@ -14,7 +14,6 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.tuner import Tuner
 
-from lit_cifar.batches import Batch
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.learning_rate import LearningRateCurve, read_curve
@@ -110,14 +109,8 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
     model, data = make(None)
     model.scheduler = None  # the sweep is the schedule
     losses: list[float] = []
-    own_hook = model.on_train_batch_end
-
-    def keep_loss(outputs: Any, batch: Batch, batch_idx: int) -> None:
-        losses.append(outputs["loss"].item())
-        own_hook(outputs, batch, batch_idx)
-
     # The Tuner swaps the Trainer's callbacks for its own and smooths the losses; the module's hook still sees them raw.
-    model.on_train_batch_end = keep_loss  # type: ignore[method-assign]
+    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(folder, max_epochs=-1, **trainer_options)
         finder = Tuner(trainer).lr_find(
