@@ -20,7 +20,6 @@ import variants
 from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
-from lit_cifar.flat_parameters import FlatParameters, can_flatten, is_elementwise
 from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
@@ -86,7 +85,6 @@ class LitClassifier(LightningModule):
         self._pruning: MagnitudePruning | None = None
         self._pruned: Sequence[Tensor] = ()
         self.network: nn.Sequential | None = None
-        self._flat: FlatParameters | None = None
         self.class_names: tuple[str, ...] = ()
         self.mc_samples = mc_samples
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
@@ -182,7 +180,7 @@ class LitClassifier(LightningModule):
         self.log_dict(scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer()
+        optimizer = self.optimizer(self.parameters(), self.learning_rate)
         if self.scheduler is None:
             return optimizer
         if self.scheduler != "one_cycle":
@@ -192,15 +190,6 @@ class LitClassifier(LightningModule):
             raise UserError("One-cycle must know where it ends: give --trainer.max_epochs N.")
         one_cycle = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
-
-    def _optimizer(self) -> Optimizer:
-        parameters = list(self.parameters())
-        optimizer = self.optimizer(parameters, self.learning_rate)
-        self._flat = None
-        if is_elementwise(optimizer) and can_flatten(parameters):
-            self._flat = FlatParameters(parameters)
-            optimizer = self.optimizer(self._flat.pieces, self.learning_rate)
-        return optimizer
 
     def on_train_start(self) -> None:
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
@@ -218,12 +207,6 @@ class LitClassifier(LightningModule):
             shrink(prunable(self._built()), learning_rate * self.l1)
         if self._pruning is not None:
             self._pruning.apply(self.trainer.global_step + 1)
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        if self._flat is None:
-            optimizer.zero_grad()
-        else:
-            self._flat.zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:

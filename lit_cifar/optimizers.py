@@ -1,4 +1,4 @@
-"""NAdam as torch computes it, in two passes over memory instead of a dozen."""
+"""NAdam as torch computes it, in three passes over memory instead of a dozen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FusedNAdam(optim.NAdam):
 
     torch has a fused kernel for Adam, not for NAdam, whose step moves by c₁·gradient + c₂·momentum in place of Adam's
     momentum. That sum is a momentum too: one that starts from NAdam's and decays by c₂ / (c₁ + c₂). So Adam's kernel
-    does the step, on a copy of the momentum that is thrown away.
+    does the step, and what it did to the momentum is undone. On accelerators torch's own steps are taken.
     """
 
     @overload
@@ -32,47 +32,43 @@ class FusedNAdam(optim.NAdam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not all(self._is_fusable(group) for group in self.param_groups):
+        if all(self._is_fusable(group) for group in self.param_groups):
+            for group in self.param_groups:
+                self._step_group(group)
+        else:
             super().step()
-            return loss
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_one(p, group)
         return loss
 
-    @staticmethod
-    def _is_fusable(group: dict[str, Any]) -> bool:
-        devices = {p.device.type for p in group["params"]}
-        plain = any(group[option] for option in _NEEDS_PLAIN)
-        return not plain and devices <= {"cpu", "cuda"} and all(p.is_floating_point() for p in group["params"])
+    def _is_fusable(self, group: dict[str, Any]) -> bool:
+        """Whether the kernel can take the group at once: plain options, real numbers on the CPU, as many steps each."""
+        trained = [p for p in group["params"] if p.grad is not None]
+        return (
+            not any(group[option] for option in _NEEDS_PLAIN)
+            and group["betas"][0] > 0
+            and all(p.device.type == "cpu" and p.is_floating_point() for p in trained)
+            and len({float(self.state[p].get("step", 0)) for p in trained}) == 1
+        )
 
-    def _momentum_copy(self, momentum: Tensor) -> Tensor:
-        """A copy in a buffer that is kept: fresh memory every step would cost as much as the step."""
-        scratch: Tensor | None = self.__dict__.get("_scratch")
-        if scratch is None or scratch.numel() < momentum.numel() or scratch.device != momentum.device:
-            self._scratch = scratch = torch.empty_like(momentum).flatten()
-        return scratch[: momentum.numel()].view_as(momentum).copy_(momentum)
-
-    def _step_one(self, p: Tensor, group: dict[str, Any]) -> None:
-        self._init_group({**group, "params": [p]}, [], [], [], [], [], [])  # type: ignore[no-untyped-call]
-        state = self.state[p]
+    def _step_group(self, group: dict[str, Any]) -> None:
+        found: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+        self._init_group(group, *found)  # type: ignore[no-untyped-call]
+        parameters, gradients, momenta, squares, mu_products, steps = found
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["momentum_decay"]
-        step = state["step"].item() + 1
+        step = steps[0].item() + 1
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
-        state["mu_product"] *= mu
-        mu_product = state["mu_product"].item()
+        torch._foreach_mul_(mu_products, mu)
+        mu_product = mu_products[0].item()
         on_gradient = lr * (1 - mu) / (1 - mu_product)
         on_momentum = lr * mu_next / (1 - mu_product * mu_next)
-        state["exp_avg"].lerp_(p.grad, 1 - beta1)
         mixed = on_momentum / (on_gradient + on_momentum)
+        torch._foreach_lerp_(momenta, gradients, 1 - beta1)
         adam(
-            [p],
-            [p.grad],  # type: ignore[list-item]
-            [self._momentum_copy(state["exp_avg"])],
-            [state["exp_avg_sq"]],
+            parameters,
+            gradients,
+            momenta,
+            squares,
             [],
-            [state["step"]],
+            steps,
             fused=True,
             amsgrad=False,
             beta1=mixed,
@@ -82,3 +78,4 @@ class FusedNAdam(optim.NAdam):
             eps=group["eps"],
             maximize=False,
         )
+        torch._foreach_lerp_(momenta, gradients, 1 - 1 / mixed)  # back to NAdam's momentum

@@ -40,7 +40,8 @@ class Scale(nn.Module):
         return cls(torch.zeros(image_shape), torch.full(image_shape, 255.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        # In place: two passes through fresh memory take several times as long.
+        return images.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
 def pixel_statistics(images: Tensor, chunk_size: int = 5000) -> tuple[Tensor, Tensor]:

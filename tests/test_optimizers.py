@@ -23,7 +23,7 @@ def trajectory(kind: type[optim.Optimizer], steps: int, **options: object) -> tu
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"betas": (0.8, 0.99)}, {"eps": 1e-3}, {"momentum_decay": 0.1}, {"weight_decay": 0.1}],
+    [{}, {"betas": (0.8, 0.99)}, {"betas": (0.0, 0.99)}, {"eps": 1e-3}, {"momentum_decay": 0.1}, {"weight_decay": 0.1}],
     ids=str,
 )
 def test_steps_are_those_of_torch(options: dict[str, object]) -> None:
@@ -53,3 +53,18 @@ def test_closure_is_called_once_with_gradients() -> None:
     assert FusedNAdam([p]).step(closure) == 5.0
     assert calls == [True]
     assert (p < 1).all()
+
+
+def test_parameters_that_join_later_or_get_no_gradient_are_those_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    paths = []
+    for kind in (FusedNAdam, optim.NAdam):
+        generator.manual_seed(0)
+        late, unused, early = (nn.Parameter(torch.randn(100, generator=generator)) for _ in range(3))
+        optimizer = kind([late, unused, early], lr=0.01)
+        for step in range(20):
+            early.grad = torch.randn(100, generator=generator)
+            late.grad = torch.randn(100, generator=generator) if step > 10 else None
+            optimizer.step()
+        paths.append(torch.stack([late, unused, early]).detach())
+    torch.testing.assert_close(*paths, rtol=1e-4, atol=1e-5)
