@@ -17,18 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 import variants
-from benchmarks import contenders
-from benchmarks.pace import Contender, in_turns
+from benchmarks.contenders import KERAS_PYTHON, command
+from benchmarks.pace import ROOT, in_turns
 from lit_cifar.files import write_text
-from lit_cifar.quiet import silence_lightning
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
     "the matrix products alone": {32: 3.0, 128: 2.0, 512: 1.4},
@@ -36,20 +32,16 @@ GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at 
     "a typical Lightning script": {32: 0.4, 128: 0.35, 512: 0.35},
     "Keras on TensorFlow": {32: 0.6, 128: 0.65, 512: 0.75},
 }
-ROOT = Path(__file__).parents[1]
 LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
 
 
 def main() -> None:
     options = _parser().parse_args()
-    torch.set_num_threads(options.threads)
-    silence_lightning()
     title = f"# How fast lit_cifar is\n\n{machine(options)}"
     parts = [title]
     print(title, flush=True)
     for section in options.only:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            parts.append(SECTIONS[section](options))  # contenders draw their progress bars, as a user has them
+        parts.append(SECTIONS[section](options))
         print(f"\n{parts[-1]}", flush=True)
     if options.output:
         write_text(options.output, "\n\n".join(parts) + "\n")
@@ -90,19 +82,18 @@ def processor() -> str:
 
 def training(options: argparse.Namespace) -> str:
     """An epoch of ours beside the references."""
+    references = {
+        "the matrix products alone": "floor",
+        "a plain torch loop": "plain-loop",
+        "a typical Lightning script": "lightning-script",
+    }
+    if KERAS_PYTHON.exists():
+        references["Keras on TensorFlow"] = "keras"
     rows = []
-    images = contenders.random_images(options.images)
     for batch_size in (32, 128, 512):
-        with working_folder() as folder:
-            entries: dict[str, Contender] = {
-                "lit_cifar": contenders.ours(images, batch_size),
-                "the matrix products alone": contenders.floor(images, batch_size),
-                "a plain torch loop": contenders.plain_loop(images, batch_size),
-                "a typical Lightning script": contenders.lightning_script(images, batch_size, folder),
-            }
-            if contenders.KERAS_PYTHON.exists():
-                entries["Keras on TensorFlow"] = contenders.Keras(options.images, batch_size, options.threads)
-            seconds = in_turns(entries, options.repeats)
+        fixed = (options.images, batch_size, options.threads)
+        commands = {name: command(contender, *fixed) for name, contender in references.items()}
+        seconds = in_turns({"lit_cifar": command("ours", *fixed), **commands}, options.repeats)
         ours = seconds.pop("lit_cifar")
         for name, theirs in seconds.items():
             ratio, goal = ours / theirs, GOALS[name][batch_size]
@@ -114,16 +105,16 @@ def training(options: argparse.Namespace) -> str:
         "`lit-cifar fit` with its defaults, ELU 20×100, NAdam. The plain loop logs nothing; the matrix products are of "
         "training alone."
     )
-    if not contenders.KERAS_PYTHON.exists():
+    if not KERAS_PYTHON.exists():
         note += " Keras was not there: `make bench-keras` installs it."
     return section("An epoch of training", note, header, rows)
 
 
 def each_variant(options: argparse.Namespace) -> str:
     """What a technique costs."""
-    images = contenders.random_images(options.images)
-    with working_folder():
-        seconds = in_turns({name: contenders.ours(images, 128, name) for name in variants.available()}, options.repeats)
+    names = variants.available()
+    commands = {name: ours(options, options.images, 128, "--model.variant", name) for name in names}
+    seconds = in_turns(commands, options.repeats)
     rows = [(name, f"{took:.2f}", f"{took / seconds['ELU']:.2f}") for name, took in seconds.items()]
     return section("Each variant", "Batches of 128.", ("variant", "epoch, s", "ratio to ELU"), rows)
 
@@ -131,22 +122,26 @@ def each_variant(options: argparse.Namespace) -> str:
 def growth(options: argparse.Namespace) -> str:
     """How an epoch's time grows with what there is to do."""
     count = options.images // 5
-    images = contenders.random_images(count)
-    grown: Mapping[str, Sequence[tuple[int, Callable[[], Contender]]]] = {
-        "depth": [(n, lambda n=n: contenders.ours(images, 128, depth=n)) for n in (5, 10, 20, 40)],  # type: ignore[misc]
-        "width": [(n, lambda n=n: contenders.ours(images, 128, width=n)) for n in (50, 100, 200, 400)],  # type: ignore[misc]
-        "batch size": [(n, lambda n=n: contenders.ours(images, n)) for n in (32, 128, 512)],  # type: ignore[misc]
-        "images": [
-            (n, lambda n=n: contenders.ours(contenders.random_images(n), 128))  # type: ignore[misc]
-            for n in (count // 4, count // 2, count)
-        ],
+
+    def knob(name: str, value: int) -> list[object]:
+        return ours(options, count, 128, "--model.variant", "ELU", f"--model.variant.{name}", value)
+
+    grown = {
+        "depth": {n: knob("depth", n) for n in (5, 10, 20, 40)},
+        "width": {n: knob("width", n) for n in (50, 100, 200, 400)},
+        "batch size": {n: ours(options, count, n) for n in (32, 128, 512)},
+        "images": {n: ours(options, n, 128) for n in (count // 4, count // 2, count)},
     }
     rows = []
     for what, sizes in grown.items():
-        with working_folder():
-            seconds = in_turns({str(size): make() for size, make in sizes}, options.repeats)
+        seconds = in_turns({str(size): its_command for size, its_command in sizes.items()}, options.repeats)
         rows.append((what, "; ".join(f"{size}: {took:.3f}" for size, took in seconds.items())))
     return section("How cost grows", f"ELU, {count} images unless said, seconds an epoch.", ("of", "seconds"), rows)
+
+
+def ours(options: argparse.Namespace, images: int, batch_size: int, *arguments: object) -> list[object]:
+    """The command line of lit_cifar as a contender."""
+    return command("ours", images, batch_size, options.threads, *arguments)
 
 
 def start_up(options: argparse.Namespace) -> str:
@@ -162,9 +157,8 @@ def start_up(options: argparse.Namespace) -> str:
         "lit-cifar fit, to the end of its first step (synthetic images drawn)": [*LIT_CIFAR, *one_step, *quiet],
     }
     rows = []
-    with working_folder():
-        for name, command in commands.items():
-            rows.append((name, f"{statistics.median(_seconds(command) for _ in range(options.repeats)):.2f}"))
+    for name, program in commands.items():
+        rows.append((name, f"{statistics.median(_seconds(program) for _ in range(options.repeats)):.2f}"))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     note = f"The largest of these processes took {peak / 2**20:.0f} MiB of memory, images included."
     return section("Starting", note, ("command", "seconds"), rows)
@@ -174,10 +168,9 @@ def workers(options: argparse.Namespace) -> str:
     """What worker processes buy a study."""
     study = ["--variants", "ELU,SELU", "--seeds", "4", "--max_epochs", "4", "--data.source", "synthetic"]
     rows = []
-    with working_folder():
-        for count in dict.fromkeys((1, options.threads)):
-            took = _seconds([*LIT_CIFAR, "compare", *study, "--workers", str(count), "--output", f"study_{count}"])
-            rows.append((str(count), str(options.threads // count), f"{took:.0f}"))
+    for count in dict.fromkeys((1, options.threads)):
+        took = _seconds([*LIT_CIFAR, "compare", *study, "--workers", str(count)])
+        rows.append((str(count), str(options.threads // count), f"{took:.0f}"))
     note = "A study of eight runs of four epochs, from command to report, once each; the threads are divided."
     return section("Worker processes", note, ("workers", "threads each", "seconds"), rows)
 
@@ -185,8 +178,8 @@ def workers(options: argparse.Namespace) -> str:
 def mc_dropout(options: argparse.Namespace) -> str:
     """What `benchmarks/mc_dropout.py` prints."""
     arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
-    command = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    program = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
+    printed = subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
     return f"## MC dropout\n\n```\n{printed.stdout.strip()}\n```"
 
 
@@ -206,25 +199,12 @@ def section(title: str, note: str, header: Sequence[str], rows: Iterable[Sequenc
     return f"## {title}\n\n{note}\n\n" + "\n".join(lines)
 
 
-class working_folder:  # noqa: N801 - used like a function
-    """An empty current folder that vanishes again, for logs."""
-
-    def __enter__(self) -> Path:
-        self._before = Path.cwd()
-        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # contenders still wait in it
-        os.chdir(self._folder.name)
-        return Path(self._folder.name)
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir(self._before)
-        self._folder.cleanup()
-
-
-def _seconds(command: Sequence[str]) -> float:
-    started = time.perf_counter()
+def _seconds(program: Sequence[str]) -> float:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603
-    return time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        subprocess.run(program, check=True, capture_output=True, env=environment, cwd=folder)  # noqa: S603
+        return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""Who is timed: lit_cifar as its users have it, and what it is compared with, on the same images and the same net."""
+"""Who is timed: lit_cifar as its users have it, and what it is compared with, on the same images and the same net.
+
+    python -m benchmarks.contenders NAME IMAGES BATCH_SIZE THREADS [ARGUMENT …]
+
+trains an epoch for each line on standard input; see `Tick`.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-from functools import partial
+import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 import torchmetrics
@@ -22,12 +25,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import variants
-from benchmarks.pace import Contender, Gate, Loop, Paced, Tick
+from benchmarks.pace import ROOT, Gate, Tick
 from lit_cifar.commands.lightning import LitCifarCLI
+from lit_cifar.quiet import silence_lightning
 from lit_cifar.sources import CIFAR10_CLASSES, ImageSet, Source
 
 FOREVER = 1000
-KERAS_PYTHON = Path(".venv-keras/bin/python").absolute()
+KERAS_PYTHON = ROOT / ".venv-keras/bin/python"
 VALIDATION_SHARE = 10
 """One image in so many is held out: 5,000 of 50,000."""
 
@@ -73,23 +77,24 @@ class _CLI(LitCifarCLI):
         return trainer
 
 
-def ours(images: ImageSet, batch_size: int, variant: str = "ELU", **knobs: int) -> Contender:
+def ours(tick: Tick, images: ImageSet, batch_size: int, *arguments: str) -> None:
     """`lit-cifar fit` with its defaults: TensorBoard, metrics.csv, checkpoints, early stopping, progress bar."""
-    arguments = ["fit", "--model.variant", variant, "--data.source", "synthetic", "--data.batch_size", str(batch_size)]
-    arguments += ["--data.val_size", str(len(images) // VALIDATION_SHARE), "--trainer.max_epochs", str(FOREVER)]
-    for name, value in knobs.items():
-        arguments += [f"--model.variant.{name}", str(value)]
-    return Paced(partial(_CLI, arguments, images))
+    options = ["fit", "--data.source", "synthetic", "--data.batch_size", str(batch_size)]
+    options += ["--data.val_size", str(len(images) // VALIDATION_SHARE), "--trainer.max_epochs", str(FOREVER)]
+    silence_lightning()
+    _CLI([*options, *(arguments or ["--model.variant", "ELU"])], images, tick)
 
 
-def floor(images: ImageSet, batch_size: int) -> Contender:
+@torch.no_grad()
+def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """The matrix products of forward and backward passes over the training images, and nothing else."""
     sizes = [3072] + [100] * 20 + [10]
     weights = [torch.randn(outputs, inputs) for inputs, outputs in pairwise(sizes)]
     steps = len(images) * (VALIDATION_SHARE - 1) // VALIDATION_SHARE // batch_size
     signals = [torch.randn(batch_size, size) for size in sizes]
 
-    def epoch() -> None:
+    while True:
+        tick()
         for _ in range(steps):
             for signal, weight in zip(signals, weights, strict=False):
                 signal @ weight.T
@@ -98,10 +103,8 @@ def floor(images: ImageSet, batch_size: int) -> Contender:
                 if position:
                     signals[position + 1] @ weights[position]
 
-    return Loop(torch.no_grad()(epoch))
 
-
-def plain_loop(images: ImageSet, batch_size: int) -> Contender:
+def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
     held_out = len(images) // VALIDATION_SHARE
     pictures, labels = images.images.flatten(1), images.labels
@@ -112,7 +115,8 @@ def plain_loop(images: ImageSet, batch_size: int) -> Contender:
     def loss_of(indices: Tensor) -> Tensor:
         return cross_entropy(network((pictures[indices].float() - mean) / std), labels[indices])
 
-    def epoch() -> None:
+    while True:
+        tick()
         for indices in (torch.randperm(len(images) - held_out) + held_out).split(batch_size):
             optimizer.zero_grad()
             loss_of(indices).backward()
@@ -120,8 +124,6 @@ def plain_loop(images: ImageSet, batch_size: int) -> Contender:
         with torch.no_grad():
             for indices in torch.arange(held_out).split(batch_size):
                 loss_of(indices)
-
-    return Loop(epoch)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
@@ -171,40 +173,44 @@ class _Script(LightningModule):
         return loss
 
 
-def lightning_script(images: ImageSet, batch_size: int, folder: Path) -> Contender:
+def lightning_script(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """A typical Lightning script: PIL transforms, DataLoader with two workers, torchmetrics, self.log every step."""
     held_out = len(images) // VALIDATION_SHARE
     options: dict[str, Any] = {"batch_size": batch_size, "num_workers": 2, "persistent_workers": True}
     train = DataLoader(_Pictures(images.images[held_out:], images.labels[held_out:]), shuffle=True, **options)
     val = DataLoader(_Pictures(images.images[:held_out], images.labels[:held_out]), **options)
 
-    def fit(tick: Tick) -> None:
-        lightning.Trainer(
-            max_epochs=FOREVER,
-            logger=TensorBoardLogger(folder, name="script"),
-            callbacks=[ModelCheckpoint(monitor="val_loss"), Gate(tick)],
-            enable_model_summary=False,
-        ).fit(_Script(), train, val)
-
-    return Paced(fit)
+    trainer = Trainer(
+        max_epochs=FOREVER,
+        logger=TensorBoardLogger(Path.cwd(), name="script"),
+        callbacks=[ModelCheckpoint(monitor="val_loss"), Gate(tick)],
+        enable_model_summary=False,
+    )
+    trainer.fit(_Script(), train, val)
 
 
-class Keras:
-    """Keras on TensorFlow in an environment of its own (`make bench-keras` installs it); see keras_reference.py."""
+CONTENDERS: dict[str, Callable[..., None]] = {
+    "ours": ours,
+    "floor": floor,
+    "plain-loop": plain_loop,
+    "lightning-script": lightning_script,
+}
 
-    def __init__(self, images: int, batch_size: int, threads: int) -> None:
-        script = Path(__file__).with_name("keras_reference.py")
-        self._process = subprocess.Popen(  # noqa: S603
-            [KERAS_PYTHON, script, str(images), str(batch_size), str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
 
-    def epoch(self) -> float:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("Keras has no pipes.")
-        self._process.stdin.write("epoch\n")
-        self._process.stdin.flush()
-        while not (line := self._process.stdout.readline()).startswith("{"):
-            if not line:
-                raise RuntimeError("Keras ended early: run benchmarks/keras_reference.py by hand to see why.")
-        return float(json.loads(line)["seconds"])
+def command(name: str, images: int, batch_size: int, threads: int, *arguments: object) -> list[object]:
+    """The command line of a contender; Keras has an environment of its own (`make bench-keras` installs it)."""
+    program: list[object] = [sys.executable, "-m", "benchmarks.contenders", name]
+    if name == "keras":
+        program = [KERAS_PYTHON, ROOT / "benchmarks" / "keras_reference.py"]
+    return [*program, images, batch_size, threads, *arguments]
+
+
+def main() -> None:
+    name, images, batch_size, threads, *arguments = sys.argv[1:]
+    tick = Tick()
+    torch.set_num_threads(int(threads))
+    CONTENDERS[name](tick, random_images(int(images)), int(batch_size), *arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""One epoch of the 20×100 ELU net in Keras for each line on stdin; prints its seconds. Runs in .venv-keras.
+"""One epoch of the 20×100 ELU net in Keras for each line on standard input. Runs in .venv-keras.
 
 python keras_reference.py IMAGES BATCH_SIZE THREADS
 """

@@ -1,73 +1,85 @@
-"""Contenders that stand still between epochs, so that they can be timed in turns."""
+"""Contenders in processes of their own, which stand still between epochs so that they can be timed in turns."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
-import threading
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
 
 from lightning import Callback, LightningModule, Trainer
 
-Tick = Callable[[], None]
+ROOT = Path(__file__).parents[1]
 
 
-class Contender(Protocol):
-    def epoch(self) -> float:
-        """Train one more epoch and give the seconds it took."""
+class Contender:
+    """A program that runs one epoch for each line it reads and prints its seconds as JSON.
 
-
-class Loop:
-    """A contender whose epoch is a function."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.function = function
-
-    def epoch(self) -> float:
-        started = time.perf_counter()
-        self.function()
-        return time.perf_counter() - started
-
-
-class Paced:
-    """A contender that trains in a thread of its own and waits at each start of an epoch.
+    It has a folder of its own that vanishes with it.
 
     Args:
-        train: Called with `tick`, which it must call whenever an epoch begins, and when all are done.
+        command: The program and its arguments.
     """
 
-    def __init__(self, train: Callable[[Tick], object]) -> None:
-        self._go, self._there = threading.Semaphore(0), threading.Semaphore(0)
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, args=(train,), daemon=True).start()
-        self._wait()  # set up, and at the start of the first epoch
+    def __init__(self, command: Sequence[object]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._errors = Path(self._folder.name, "errors.txt")
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(  # noqa: S603
+                [str(part) for part in command],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                cwd=self._folder.name, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
 
     def epoch(self) -> float:
-        started = time.perf_counter()
-        self._go.release()
-        self._wait()
-        return time.perf_counter() - started
+        """Seconds of one more epoch.
 
-    def _wait(self) -> None:
-        self._there.acquire()
-        if self._error is not None:
-            raise self._error
+        Raises:
+            RuntimeError: if the program has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith('{"seconds"'):
+                return float(json.loads(line)["seconds"])
+        raise RuntimeError(f"A contender ended early: {self._errors.read_text()[-2000:]}")
 
-    def _run(self, train: Callable[[Tick], object]) -> None:
-        try:
-            train(self._tick)
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
-            self._error = error
-            self._there.release()
+    def __enter__(self) -> Contender:
+        return self
 
-    def _tick(self) -> None:
-        self._there.release()
-        self._go.acquire()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+class Tick:
+    """A contender's own side: call it whenever an epoch begins. Whatever else is printed goes nowhere."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self._started: float | None = None
+
+    def __call__(self) -> None:
+        if self._started is not None:
+            print(json.dumps({"seconds": time.perf_counter() - self._started}), file=self._answers, flush=True)
+        if not sys.stdin.readline():
+            os._exit(0)
+        self._started = time.perf_counter()
 
 
 class Gate(Callback):
-    """Makes a Trainer a paced contender: an epoch lasts until the next, validation and checkpoints included."""
+    """Makes a Trainer a contender: an epoch lasts until the next, validation and checkpoints included."""
 
     def __init__(self, tick: Tick) -> None:
         self.tick = tick
@@ -76,12 +88,14 @@ class Gate(Callback):
         self.tick()
 
 
-def in_turns(contenders: Mapping[str, Contender], repeats: int) -> dict[str, float]:
+def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, float]:
     """Median seconds of an epoch of each; the first round is for warming up and doesn't count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in range(repeats + 1):
-        for name, contender in contenders.items():
-            took = contender.epoch()
-            if round_:
-                seconds[name].append(took)
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    with ExitStack() as stack:
+        contenders = {name: stack.enter_context(Contender(command)) for name, command in commands.items()}
+        for round_ in range(repeats + 1):
+            for name, contender in contenders.items():
+                took = contender.epoch()
+                if round_:
+                    seconds[name].append(took)
     return {name: statistics.median(values) for name, values in seconds.items()}

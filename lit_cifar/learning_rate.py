@@ -78,6 +78,17 @@ class LearningRateCurve:
             "doesn't learn at any learning rate, set one by hand."
         )
 
+    @property
+    def start(self) -> float:
+        """Where confirm runs start: the suggestion; without one, a decade below where the loss diverges.
+
+        Raises:
+            UserError: the loss neither falls clearly nor diverges.
+        """
+        if self.valley is None and self.diverges_at is not None:
+            return self.diverges_at / 10
+        return self.suggestion
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with every reading; the suggestion is None where there is none."""
         return {**asdict(self), "minimum_tenth": self.minimum_tenth, "suggestion": self.valley}

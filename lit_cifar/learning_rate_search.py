@@ -1,4 +1,7 @@
-"""Search a learning rate: one range test suggests, short confirm runs around the suggestion decide."""
+"""Search a learning rate: one range test suggests, short confirm runs around the suggestion decide.
+
+A range test that suggests nothing (the loss diverges before it falls clear of its noise) still says where to look.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stderr
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
@@ -28,7 +31,10 @@ STEP = math.sqrt(10)
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """A short training at one learning rate; the loss is infinite if it blew up."""
+    """A short training at one learning rate: its best epoch, which is the one that a training keeps.
+
+    The loss is infinite if it blew up at once.
+    """
 
     learning_rate: float
     val_loss: float
@@ -80,16 +86,16 @@ def find_learning_rate(
         trainer_options: Arguments of the Trainer, such as accelerator.
 
     Raises:
-        UserError: if the loss falls at no learning rate.
+        UserError: if the loss clearly falls at no learning rate and, for confirm runs, doesn't diverge either.
     """
     with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
         curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
-    suggestion = curve.suggestion
+    start = curve.start if confirm else curve.suggestion
     runs: dict[int, ConfirmRun] = {}
 
     def run(position: int) -> None:
-        learning_rate = suggestion * STEP**position
-        runs[position] = _confirm(make, learning_rate, confirm_epochs, **trainer_options)
+        learning_rate = start * STEP**position
+        runs[position] = short_run(make, learning_rate, confirm_epochs, **trainer_options)
         on_confirmed(runs[position])
 
     # The valley is where the loss falls best in one pass; the rates that train best lie above it rather than below.
@@ -98,7 +104,7 @@ def find_learning_rate(
     while len(runs) > 1:
         best = min(runs, key=lambda position: runs[position].val_loss)
         beyond = best - 1 if best == min(runs) else best + 1 if best == max(runs) else None
-        if beyond is None or not min_lr <= suggestion * STEP**beyond <= max_lr:
+        if beyond is None or not min_lr <= start * STEP**beyond <= max_lr:
             break
         run(beyond)
     return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
@@ -126,17 +132,26 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
     return read_curve(learning_rates, losses)
 
 
-def _confirm(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
+class _Epochs(Callback):
+    """The validation loss and accuracy of each epoch."""
+
+    def __init__(self) -> None:
+        self.scores: list[tuple[float, float]] = [(math.inf, 0.0)]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss, accuracy = (trainer.callback_metrics[f"val/{name}"].item() for name in ("loss", "accuracy"))
+        if math.isfinite(loss):
+            self.scores.append((loss, accuracy))
+
+
+def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
+    """Train some epochs at one learning rate."""
     model, data = make(learning_rate)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss()], **trainer_options)
-        try:
-            trainer.fit(model, datamodule=data)
-        except NonFiniteLossError:
-            return ConfirmRun(learning_rate, math.inf, 0.0)
-    metrics = trainer.callback_metrics
-    loss = metrics["val/loss"].item()
-    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, metrics["val/accuracy"].item())
+    seen = _Epochs()
+    with tempfile.TemporaryDirectory() as folder, suppress(NonFiniteLossError):
+        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss(), seen], **trainer_options)
+        trainer.fit(model, datamodule=data)
+    return ConfirmRun(learning_rate, *min(seen.scores))
 
 
 def _trainer(folder: str, **options: Any) -> Trainer:

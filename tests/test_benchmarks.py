@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.pace import Loop, Paced, in_turns
+from benchmarks.pace import ROOT, Contender, in_turns
 
-ROOT = Path(__file__).parents[1]
-
-
-def test_a_paced_contender_works_only_while_it_is_timed() -> None:
-    log: list[str] = []
-
-    def train(tick) -> None:
-        for epoch in range(5):
-            tick()
-            log.append(f"paced {epoch}")
-            time.sleep(0.05)
-
-    found = in_turns({"loop": Loop(lambda: log.append("loop")), "paced": Paced(train)}, repeats=2)
-    assert log == ["loop", "paced 0", "loop", "paced 1", "loop", "paced 2"]
-    assert found["loop"] < 0.05 <= found["paced"]
+COUNTER = """
+import sys, time
+from benchmarks.pace import Tick
+tick = Tick()
+for epoch in range(int(sys.argv[1])):
+    tick()
+    print("not heard")
+    open(sys.argv[2], "a").write(f"{sys.argv[3]} {epoch}, ")
+    time.sleep(0.05)
+tick()
+"""
 
 
-def test_what_goes_wrong_in_a_contender_is_raised() -> None:
-    def train(tick) -> None:
-        tick()
-        raise ZeroDivisionError
+def counter(epochs: int, log: Path, name: str) -> list[object]:
+    return [sys.executable, "-c", COUNTER, epochs, log, name]
 
-    with pytest.raises(ZeroDivisionError):
-        Paced(train).epoch()
+
+def test_contenders_work_in_turns_and_only_while_they_are_timed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    found = in_turns({name: counter(3, log, name) for name in ("a", "b")}, repeats=2)
+    assert log.read_text() == "a 0, b 0, a 1, b 1, a 2, b 2, "
+    assert all(0.05 <= seconds < 5 for seconds in found.values())
+
+
+def test_a_contender_that_fails_says_why() -> None:
+    with Contender([sys.executable, "-c", "1 / 0"]) as contender, pytest.raises(RuntimeError, match="ZeroDivision"):
+        contender.epoch()
 
 
 @pytest.mark.slow

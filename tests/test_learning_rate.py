@@ -143,6 +143,7 @@ def test_a_falling_curve_has_a_suggestion_and_no_divergence():
     assert curve.diverges_at is None
     assert curve.minimum == RATES[-1]
     assert decades(curve.suggestion, 10 ** ((-5.5 + 1) / 2)) < 0.1  # the warm-up isn't read
+    assert curve.start == curve.suggestion
 
 
 def test_a_rising_curve_has_no_suggestion():
@@ -151,6 +152,7 @@ def test_a_rising_curve_has_no_suggestion():
     assert curve.diverges_at < 1e-5
     with pytest.raises(UserError, match=r"between 1e-06 and 10 the loss never falls .* diverges at"):
         _ = curve.suggestion
+    assert curve.start == curve.diverges_at / 10
 
 
 @pytest.mark.parametrize("seed", [None, *range(10)])
@@ -161,6 +163,8 @@ def test_a_flat_curve_has_no_suggestion(seed):
     assert curve.to_dict()["suggestion"] is None
     with pytest.raises(UserError, match="set one by hand"):
         _ = curve.suggestion
+    with pytest.raises(UserError, match="set one by hand"):
+        _ = curve.start
 
 
 @pytest.mark.parametrize(
