@@ -96,6 +96,7 @@ def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str
         for round_ in range(repeats + 1):
             for name, contender in contenders.items():
                 took = contender.epoch()
+                print(f"round {round_} of {repeats}: {name} {took:.2f} s", file=sys.stderr, flush=True)
                 if round_:
                     seconds[name].append(took)
     return {name: statistics.median(values) for name, values in seconds.items()}
