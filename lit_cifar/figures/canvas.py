@@ -1,0 +1,131 @@
+"""What all pictures have in common: size, colours, title, legend, ticks."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#000000")
+"""Okabe and Ito's palette for all kinds of colour vision, without its yellow, which white swallows."""
+
+LineStyle = Literal["-", "--", ":", "-."]
+LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
+"""When the colours are used up they come again in the next of these."""
+
+VERDICT_COLORS = {"yes": "#00734F", "no": "#B34700", "can't tell": "#5A5A5A"}
+
+WIDTH = 6.2
+"""Inches: with 11 points for text, what a phone shows at its full width can still be read."""
+
+
+Floats = npt.NDArray[np.float64]
+
+
+class Style(TypedDict):
+    """The look of a line, as matplotlib takes it."""
+
+    color: str
+    linestyle: LineStyle
+
+
+def new_figure(
+    title: str, data_source: str, rows: int, columns: int, height: float, **subplots: Any
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """A white figure with a grid of axes [rows, columns], and a title that names the data source."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+    lines = [title, *textwrap.wrap(data_source, 58)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, weight="bold")
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#DDDDDD", linewidth=0.6)
+        ax.set_axisbelow(True)
+        ax.tick_params(labelsize=10)
+        ax.xaxis.label.set_size(11)
+        ax.yaxis.label.set_size(11)
+    return figure, axes
+
+
+def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
+    """The colours and lines of the runs that are shown, in the order of all runs."""
+    order, wanted = list(dict.fromkeys([*runs, *shown])), set(shown)
+    return {
+        name: Style(color=COLORS[index % len(COLORS)], linestyle=LINES[index // len(COLORS) % len(LINES)])
+        for index, name in enumerate(order)
+        if name in wanted
+    }
+
+
+def with_legend(figure: Figure, styles: Mapping[str, Style], note: str = "") -> Figure:
+    """Add a legend of runs below the axes, and make room for it."""
+    handles = [Line2D([], [], **style, linewidth=3) for style in styles.values()]
+    labels = [shortened(name, 30) for name in styles]
+    columns = 3 if max(map(len, labels)) < 20 else 2
+    legend = figure.legend(
+        handles,
+        [""] * len(labels),
+        title=note,
+        loc="outside lower left",
+        alignment="left",
+        ncols=columns,
+        frameon=False,
+        title_fontsize=9.5,
+    )
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)  # not above: a legend leaves out labels that start with an underscore
+    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(labels) // columns))
+    return plain(figure)
+
+
+def seeds_by_run(histories: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str, list[pd.DataFrame]]:
+    """Each run's epochs, a table a seed; runs without any are left out."""
+    by_run: dict[str, list[pd.DataFrame]] = {}
+    for (name, _), history in histories.items():
+        if not history.empty:
+            by_run.setdefault(name, []).append(history)
+    return by_run
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, at most `width` characters of it."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def plain(figure: Figure) -> Figure:
+    """Names are the user's: a dollar sign in one isn't mathematics."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    return figure
+
+
+def percent(value: float, _: object) -> str:
+    """A tick's label: the share in percent."""
+    return f"{100 * value:.4g} %"
+
+
+def log_x(ax: Axes) -> None:
+    """Make the x axis logarithmic."""
+    ax.set_xscale("log")
+    log_ticks(ax.xaxis)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Ticks for a logarithmic axis, labelled by plain numbers."""
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(_number))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float, _: object) -> str:
+    return f"{value:g}"

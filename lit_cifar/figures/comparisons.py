@@ -1,0 +1,164 @@
+"""Pictures that compare the runs of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from lit_cifar.figures.canvas import VERDICT_COLORS, new_figure, percent, plain, run_styles, shortened, with_legend
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """What one question's pairs of runs show, treatment minus baseline.
+
+    Args:
+        label: What is compared with what.
+        unit: What is measured, in which unit; questions with the same unit share an axis.
+        better: Which direction is the good one.
+        mean: The mean difference.
+        low: The lower end of its 95 % interval; nan if there is none.
+        high: The upper end.
+        differences: The difference for each seed.
+        verdict: `yes`, `no` or `can't tell`.
+    """
+
+    label: str
+    unit: str
+    better: Literal["higher", "lower"]
+    mean: float
+    low: float
+    high: float
+    differences: Sequence[float]
+    verdict: str
+
+
+def paired_differences(questions: Sequence[PairedDifference], data_source: str) -> Figure:
+    """A row for each question: every seed's difference (dots), their mean with its 95 % interval, and zero.
+
+    The better direction is to the right in every row; where lower is better the axis is turned round.
+    """
+    units = list(dict.fromkeys((q.unit, q.better) for q in questions))
+    rows = [[(n, q) for n, q in enumerate(questions, 1) if (q.unit, q.better) == unit] for unit in units]
+    figure, axes = new_figure(
+        "Paired differences: treatment minus baseline, by seed",
+        data_source,
+        len(units),
+        1,
+        0.6 + 0.75 * len(questions) + 0.6 * len(units),
+        height_ratios=[len(row) + 0.4 for row in rows],
+    )
+    for ax, (unit, better), row in zip(axes[:, 0], units, rows, strict=True):
+        for height, (number, question) in enumerate(reversed(row)):
+            _difference(ax, height, number, question)
+        ends = [[q.low, q.high, q.mean, *q.differences] for _, q in row]
+        limit = 1.08 * np.nanmax(np.abs([*np.concatenate(ends), 1e-9]))
+        ax.set_xlim((-limit, limit) if better == "higher" else (limit, -limit))
+        ax.set_ylim(-0.4, len(row) - 0.25)
+        ax.axvline(0, color="black", linewidth=1, zorder=0)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_formatter(FuncFormatter(_signed))
+        ax.set_xlabel(f"{unit}; better →")
+    return plain(figure)
+
+
+def _difference(ax: Axes, height: float, number: int, question: PairedDifference) -> None:
+    """One row: a label above dots, mean and interval."""
+    color = VERDICT_COLORS[question.verdict]
+    ax.plot(question.differences, [height] * len(question.differences), "o", color=color, alpha=0.35, markersize=5)
+    ax.plot([question.low, question.high], [height, height], color=color, linewidth=3)
+    ax.plot(question.mean, height, "D", color=color, markersize=9, markeredgecolor="white")
+    label = shortened(f"Q{number}: {question.label}", 56)
+    beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": 10.5, "va": "bottom"}
+    ax.text(0, height + 0.24, label, **beside, bbox={"color": "white", "pad": 1})
+    ax.text(1, height + 0.24, question.verdict, **beside, ha="right", color=color, weight="bold")
+
+
+def _signed(value: float, _: object) -> str:
+    return f"{value:+.4g}".replace("-", "−") if value else "0"
+
+
+def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
+    """Test accuracy and calibration error of one pass without dropout and of the mean of MC samples.
+
+    Args:
+        results: Rows of a study's results with the columns run, test_acc, mc_test_acc, test_ece and mc_test_ece; rows
+            without MC samples are left out.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    kept = results.dropna(subset=["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"])
+    styles = run_styles(runs, kept["run"])
+    figure, axes = new_figure("What MC dropout changes on test images", data_source, 1, 2, 3.9)
+    for ax, column, label in zip(
+        axes[0],
+        ("test_acc", "test_ece"),
+        ("accuracy (higher is better)", "ECE (lower is better)"),
+        strict=True,
+    ):
+        for name in styles:
+            pairs = kept.loc[kept["run"] == name, [column, f"mc_{column}"]].to_numpy()
+            ax.plot([0, 1], pairs.T, color=styles[name]["color"], linewidth=0.8, alpha=0.4)
+            ax.plot([0, 1], pairs.mean(axis=0), **styles[name], linewidth=2.5, marker="o", markersize=7)
+        ax.set_title(label, fontsize=11, loc="left")
+        ax.set_xticks([0, 1], ["one pass,\nno dropout", "mean of\nMC samples"])
+        ax.set_xlim(-0.25, 1.25)
+        ax.grid(axis="x", visible=False)
+    axes[0, 0].yaxis.set_major_formatter(FuncFormatter(percent))
+    return with_legend(figure, styles, "thick: mean of all seeds · thin: each seed")
+
+
+def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
+    """Accuracy, NLL and ECE on test images that are more and more corrupted: solid without, dashed with MC dropout.
+
+    Args:
+        results: Rows of a study's results with the columns run, test_acc, test_severity_1_acc and so on, and the same
+            with mc_ before them.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    means = results.groupby("run", sort=False).mean(numeric_only=True)
+    styles = run_styles(runs, means.index)
+    figure, axes = new_figure("When the test images are corrupted", data_source, 1, 3, 3.6)
+    for ax, (score, label) in zip(axes[0], {"acc": "accuracy", "nll": "NLL", "ece": "ECE"}.items(), strict=True):
+        for prefix, line in (("test", "-"), ("mc_test", "--")):
+            columns = [f"{prefix}_{score}", *(f"{prefix}_severity_{severity}_{score}" for severity in range(1, 6))]
+            if set(columns) <= set(means):
+                for name in styles:
+                    scores = means.loc[name, columns].to_numpy()
+                    ax.plot(range(6), scores, line, color=styles[name]["color"], linewidth=2, marker="o")
+        ax.set_title(label, fontsize=11, loc="left")
+        ax.set_xlabel("severity")
+        ax.set_xticks(range(6))
+    axes[0, 0].yaxis.set_major_formatter(FuncFormatter(percent))
+    return with_legend(figure, styles, "solid: one pass, no dropout · dashed: mean of MC samples")
+
+
+def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
+    """Test accuracy against the share of weights that are zero: a point a seed, a larger one for a run's mean.
+
+    Args:
+        results: Rows of a study's results with the columns run, zeros and test_acc.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    kept = results.dropna(subset=["zeros", "test_acc"])
+    styles = run_styles(runs, kept["run"])
+    figure, ((ax,),) = new_figure("Accuracy against the share of zeros", data_source, 1, 1, 4.2)
+    for name, style in styles.items():
+        points = kept.loc[kept["run"] == name, ["zeros", "test_acc"]].to_numpy(float)
+        ax.plot(*points.T, "o", color=style["color"], markersize=4, alpha=0.4)
+        ax.plot(*points.mean(axis=0), "D", color=style["color"], markersize=9)
+    ax.set(xlabel="share of weights that are zero", ylabel="test accuracy")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(percent))
+    return with_legend(figure, styles, "diamond: mean of all seeds · points: each seed")

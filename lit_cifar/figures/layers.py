@@ -1,0 +1,103 @@
+"""Pictures of a network's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.colors import CenteredNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lit_cifar.figures.canvas import (
+    Floats,
+    log_ticks,
+    new_figure,
+    percent,
+    plain,
+    run_styles,
+    seeds_by_run,
+    with_legend,
+)
+
+
+def layer_statistics(
+    values: npt.ArrayLike, layers: Sequence[str], statistic: str, data_source: str, *, ideal: float | None = None
+) -> Figure:
+    """A heat map of one statistic of every layer over the epochs.
+
+    Args:
+        values: The statistic [layers, epochs], from the first epoch on.
+        layers: The layers' names, from the input on; the input's layer is drawn at the bottom.
+        statistic: What is shown: "mean of activations".
+        data_source: The name of the data.
+        ideal: The value that is as it should be, drawn white; without it colours go from zero to the highest.
+    """
+    grid = np.asarray(values, dtype=float)
+    figure, ((ax,),) = new_figure(f"Layers: {statistic}", data_source, 1, 1, 1.6 + 0.2 * max(len(layers), 8))
+    if ideal is None:
+        low, high = min(0.0, float(np.nanmin(grid))), float(np.nanmax(grid))
+        colors = {"cmap": "viridis", "norm": Normalize(low, high if high > low else 1.0)}
+    else:
+        colors = {"cmap": "PuOr_r", "norm": _centered(grid, ideal)}
+    extent = (0.5, grid.shape[1] + 0.5, -0.5, len(layers) - 0.5)
+    image = ax.imshow(grid, **colors, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
+    ax.set_yticks(range(len(layers)), layers, fontsize=9)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.set_xlabel("epoch")
+    ax.grid(visible=False)
+    figure.colorbar(image, label=statistic)
+    return plain(figure)
+
+
+def _centered(grid: Floats, ideal: float) -> Normalize:
+    """Colours that part at the ideal; where nothing is negative, the scale has no negative numbers."""
+    reach = max(float(np.nanmax(np.abs(grid - ideal))), 1e-9)
+    if ideal > 0 and np.nanmin(grid) >= 0:
+        return TwoSlopeNorm(ideal, vmin=max(0.0, ideal - reach), vmax=ideal + reach)
+    return CenteredNorm(ideal, reach)
+
+
+PROFILES = {
+    "layer_mean": "mean of activations",
+    "layer_std": "standard deviation",
+    "layer_gradient_norm": "gradient norm",
+    "layer_dead": "share of dead units",
+}
+"""What `layers_by_depth` draws of each layer: prefixes of logged names."""
+
+
+def layers_by_depth(
+    histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
+) -> Figure:
+    """Activations and gradients of every layer, from the input on, at each run's best epoch: means over its seeds.
+
+    Args:
+        histories: Each run's epochs, by name and seed: columns val/loss and, from LayerStatistics, layer_mean/<layer>
+            and so on.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    by_run = seeds_by_run(histories)
+    styles = run_styles(runs, by_run)
+    figure, axes = new_figure("Layers at the best epoch, from input to output", data_source, 2, 2, 6.0, sharex=True)
+    for ax, (prefix, label) in zip(axes.flat, PROFILES.items(), strict=True):
+        for name, seeds in by_run.items():
+            profile = np.mean([_layer_values(history, prefix) for history in seeds], axis=0)
+            ax.plot(range(1, len(profile) + 1), profile, **styles[name], linewidth=2, marker="o", markersize=3)
+        ax.set_title(label, fontsize=11, loc="left")
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    for ax in (axes[0, 1], axes[1, 0]):
+        ax.set_yscale("log")
+        log_ticks(ax.yaxis)
+    axes[1, 1].yaxis.set_major_formatter(FuncFormatter(percent))
+    for ax in axes[1]:
+        ax.set_xlabel("layer (the last is the output)")
+    return with_legend(figure, styles)
+
+
+def _layer_values(history: pd.DataFrame, prefix: str) -> Floats:
+    best = history.iloc[int(history["val/loss"].argmin())]
+    return best[best.index.str.startswith(f"{prefix}/")].to_numpy(float)

@@ -1,0 +1,136 @@
+"""Pictures of trainings: learning curves and learning-rate searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lit_cifar.figures.canvas import (
+    Floats,
+    Style,
+    log_x,
+    new_figure,
+    percent,
+    plain,
+    run_styles,
+    seeds_by_run,
+    shortened,
+    with_legend,
+)
+
+
+def learning_curves(
+    histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
+) -> Figure:
+    """Validation loss and accuracy of all runs over epochs and over training seconds.
+
+    A run's line is the mean over its seeds, its band their range, both only as far as all of its seeds train: beyond
+    that the mean would be one over whichever seeds happened to go on. Those are drawn one by one.
+
+    Args:
+        histories: Each run's epochs, by name and seed: columns epoch, train/seconds, val/loss and val/accuracy.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    by_run = seeds_by_run(histories)
+    styles = run_styles(runs, by_run)
+    title = "Learning curves on validation images"
+    figure, axes = new_figure(title, data_source, 2, 2, 6.6, sharex="col", sharey="row")
+    for name, seeds in by_run.items():
+        for row, column in zip(axes, ("val/loss", "val/accuracy"), strict=True):
+            _mean_and_range(row[0], seeds, _epochs, column, styles[name])
+            _mean_and_range(row[1], seeds, _seconds, column, styles[name])
+    losses = np.concatenate([history["val/loss"] for seeds in by_run.values() for history in seeds])
+    axes[0, 0].set_ylabel(f"validation loss{_cut_off(axes[0, 0], losses, 2 * np.nanmedian(losses))}")
+    axes[1, 0].set_ylabel("validation accuracy")
+    axes[1, 0].yaxis.set_major_formatter(FuncFormatter(percent))
+    axes[1, 0].set_xlabel("epoch")
+    axes[1, 0].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes[1, 1].set_xlabel("seconds of training")
+    note = "line: mean of all seeds · band: from lowest to highest · thin: seeds that go on alone"
+    return with_legend(figure, styles, note if max(map(len, by_run.values())) > 1 else "one seed a run")
+
+
+def learning_rate_curves(
+    searches: Mapping[str, Mapping[str, Any]], data_source: str, *, runs: Sequence[str] = ()
+) -> Figure:
+    """Each run's learning-rate range test: losses (dots), smoothed (line) and what they suggest; then the short runs.
+
+    Args:
+        searches: The content of `lr_find.json` by the run's name, or what `LearningRateCurve.to_dict` gives: without
+            short runs.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    columns = min(2, len(searches))
+    rows = -(-len(searches) // columns)
+    figure, axes = new_figure(
+        "Learning-rate searches", data_source, rows, columns, 1 + 2.3 * rows, sharex=True, sharey=True
+    )
+    styles = run_styles(runs, searches)
+    panels = list(axes.flat)
+    for ax, (name, search) in zip(panels, searches.items(), strict=False):
+        _search(ax, name, search, styles[name]["color"])
+    for ax in panels[len(searches) :]:
+        ax.remove()
+    for ax in panels[len(searches) - columns : len(searches)]:
+        ax.tick_params(labelbottom=True)
+    losses = np.concatenate([[*search["losses"], *_short_runs(search)[1]] for search in searches.values()])
+    cut = _cut_off(axes[0, 0], losses, 2 * np.nanmedian(losses) - np.nanmin(losses))
+    figure.supxlabel("learning rate (dashed: suggestion; squares: short runs, their validation loss)", fontsize=10)
+    figure.supylabel(f"training loss{cut}", fontsize=11)
+    return plain(figure)
+
+
+def _epochs(history: pd.DataFrame) -> Floats:
+    return history["epoch"].to_numpy(float) + 1
+
+
+def _seconds(history: pd.DataFrame) -> Floats:
+    return history["train/seconds"].to_numpy(float).cumsum()
+
+
+def _mean_and_range(
+    ax: Axes, seeds: Sequence[pd.DataFrame], x_of: Callable[[pd.DataFrame], Floats], column: str, style: Style
+) -> None:
+    common = min(map(len, seeds))
+    x = np.mean([x_of(seed)[:common] for seed in seeds], axis=0)
+    values = np.stack([seed[column].to_numpy(float)[:common] for seed in seeds])
+    ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
+    ax.plot(x, values.mean(axis=0), **style, linewidth=2, marker="o" if common == 1 else None)
+    for seed in seeds:
+        ax.plot(x_of(seed)[common - 1 :], seed[column].iloc[common - 1 :], **style, linewidth=0.7, alpha=0.5)
+
+
+def _cut_off(ax: Axes, losses: Floats, top: float) -> str:
+    """Don't let a loss that explodes flatten all others; gives what the axis' label must then say."""
+    if np.nanmax(losses) <= top:
+        return ""
+    low = float(np.nanmin(losses))
+    ax.set_ylim(low - 0.05 * (top - low), top)
+    return " (cut off)"
+
+
+def _search(ax: Axes, name: str, search: Mapping[str, Any], color: str) -> None:
+    ax.plot(search["learning_rates"], search["losses"], ".", color=color, alpha=0.3, markersize=4)
+    ax.plot(search["learning_rates"], search["smoothed"], color=color, linewidth=2)
+    if search["suggestion"] is not None:
+        ax.axvline(search["suggestion"], color="black", linewidth=1, linestyle="--")
+    rates, losses = _short_runs(search)
+    ax.plot(rates, losses, "s", color=color, markersize=6, markerfacecolor="white")
+    ax.plot(rates[:1], losses[:1], "s", color=color, markersize=6)
+    chosen = search.get("learning_rate", search["suggestion"])
+    ax.set_title(f"{shortened(name, 24)}: {'none' if chosen is None else f'{chosen:.2g}'}", fontsize=11, loc="left")
+    log_x(ax)
+
+
+def _short_runs(search: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Learning rates and validation losses of the short runs that didn't blow up, the best first."""
+    runs = [run for run in search.get("confirm_runs", ()) if run["val_loss"] is not None]
+    return [run["learning_rate"] for run in runs], [run["val_loss"] for run in runs]
