@@ -36,3 +36,10 @@ class StudyResult:
     data_source: str
     command: str
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def finished_histories(self) -> dict[tuple[str, int], pd.DataFrame]:
+        """The epochs of the runs that didn't fail."""
+        failed = self.results[self.results["status"] != "ok"]
+        left_out = set(zip(failed["run"], failed["seed"], strict=True))
+        return {key: epochs for key, epochs in self.histories.items() if key not in left_out and not epochs.empty}

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lit_cifar.study import report
+from lit_cifar.study import pictures
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.plan import Question, Study
 from lit_cifar.study.report import write_report
@@ -61,7 +61,7 @@ class Page(HTMLParser):
 def written(result: StudyResult, folder: Path) -> Path:
     """A report with small figures, which are drawn faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "DPI", 20)
+        patch.setattr(pictures, "DPI", 20)
         write_report(result, folder)
     return folder
 

@@ -1,0 +1,77 @@
+"""What a report consists of; the templates only arrange it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a smaller note, and the number it sorts by if it is one."""
+
+    text: str
+    note: str = ""
+    value: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.note}".strip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of each row is the row's name."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = True
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as PNG, with words for those who can't see it (`alt`) and for those who can (`caption`)."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A question, its verdict, and the figures behind it by their names."""
+
+    ask: str
+    verdict: str
+    facts: Sequence[tuple[str, Cell]]
+    note: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: whatever it has of these, in this order."""
+
+    title: str
+    cards: Sequence[Card] = ()
+    text: str = ""
+    code: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a report says; the templates only arrange it."""
+
+    title: str
+    summary: str
+    description: str
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+    date: str
