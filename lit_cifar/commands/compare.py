@@ -18,7 +18,7 @@ from lit_cifar.errors import UserError
 from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.study.conduct import conduct
 from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
-from lit_cifar.study.ray_cluster import run_on_cluster
+from lit_cifar.study.ray_cluster import check_address, run_on_cluster
 from lit_cifar.study.workers import Engine, default_workers, run_here, run_in_pool
 
 
@@ -61,6 +61,7 @@ def _parser() -> OneLineErrorParser:
 
 def _engine(given: Namespace) -> Engine:
     if given.ray:
+        check_address(given.ray)
         return partial(run_on_cluster, address=given.ray, workers=given.workers)
     return partial(run_in_pool, workers=given.workers) if given.workers else run_here
 

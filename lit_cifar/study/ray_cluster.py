@@ -6,17 +6,49 @@ import io
 import logging
 import os
 import shutil
+import socket
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lit_cifar.errors import UserError
 from lit_cifar.quiet import silence_lightning
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report, Row, execute
 from lit_cifar.study.workers import POLL_SECONDS, TRIES, FinishedRun
+
+CONNECT_SECONDS = 5
+
+
+def check_address(address: str) -> None:
+    """Find out in seconds that nothing listens at a cluster's address: Ray itself tries for more than a minute.
+
+    Raises:
+        UserError: if the address isn't one, or nobody answers there.
+    """
+    if address in ("auto", "local"):
+        return
+    host, port = _host_and_port(address)
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"No Ray cluster answers at {address!r}: {error}. `ray start --head` starts one there, `--ray local` here."
+        ) from error
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        if parts.scheme == "ray" and parts.hostname and parts.port:
+            return parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        pass
+    raise UserError(f"--ray {address}: give the cluster's HOST:PORT, `auto` or `local`.")
 
 
 def run_on_cluster(
@@ -34,18 +66,8 @@ def run_on_cluster(
     Raises:
         UserError: if Ray isn't installed, no cluster answers, or a run's process dies again and again.
     """
-    try:
-        import ray
-        from ray.util.queue import Queue
-    except ImportError as error:
-        raise UserError("Ray is not installed: pip install 'lit-cifar[ray]'.") from error
-    local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"No Ray cluster answers at {address!r}: {error}. `local` starts one here.") from error
-    try:
-        news = Queue(actor_options={"num_cpus": 0})
+    with _cluster(address, workers) as ray:
+        news = ray.util.queue.Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_execute_on_cluster)
         running = {task.remote(run, Path.cwd(), news): run for run in runs}
         while running:
@@ -57,6 +79,23 @@ def run_on_cluster(
                 shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # what an interrupted try has left
                 _unpack(written, study_folder)
                 yield run, row, True
+
+
+@contextmanager
+def _cluster(address: str, workers: int) -> Iterator[Any]:
+    """The module `ray`, connected to a cluster until the block ends."""
+    try:
+        import ray
+        import ray.util.queue
+    except ImportError as error:
+        raise UserError("Ray is not installed: pip install 'lit-cifar[ray]'.") from error
+    local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"No Ray cluster answers at {address!r}: {error}. `local` starts one here.") from error
+    try:
+        yield ray
     except ray.exceptions.RayError as error:
         raise UserError(f"The Ray cluster gave up: {error}. Finished runs are kept.") from error
     finally:

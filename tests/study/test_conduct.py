@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -214,6 +215,19 @@ def test_ray_is_asked_for_where_it_is_missing(
     assert "pip install 'lit-cifar[ray]'" in err
 
 
+def test_a_cluster_that_is_not_there_is_noticed_before_any_work(
+    lit_cifar: Run, arguments: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # Ray itself would try for more than a minute
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert "Ray is not installed" in lit_cifar("compare", *arguments, "--ray", address)[2]
+    code, out, err = lit_cifar("compare", *arguments, "--ray", address, "--output", "nothing")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(f"lit-cifar: error: No Ray cluster answers at '{address}': .*refused.*\n", err)
+    assert not (workspace / "nothing").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -222,6 +236,9 @@ def test_ray_is_asked_for_where_it_is_missing(
         (["--variants", "ELU,ELU"], "different names"),
         (["--study", "nothing"], "There is no study 'nothing'"),
         (["--lr", "fast"], "lr"),
+        (["--ray", "somewhere"], "--ray somewhere: give the cluster's HOST:PORT"),
+        (["--ray", "http://10.0.0.1:8265"], "give the cluster's HOST:PORT"),
+        (["--ray", "10.0.0.1:ray"], "give the cluster's HOST:PORT"),
     ],
 )
 def test_mistakes_are_one_line(changes: list[str], message: str, lit_cifar: Run, workspace: Path) -> None:
