@@ -16,9 +16,9 @@ import variants
 from lit_cifar.batches import InMemoryImages, batch_loader
 from lit_cifar.callbacks import EvaluationReport, UncertaintyFigures
 from lit_cifar.callbacks.evaluation_report import foreign_images
-from lit_cifar.callbacks.uncertainty_figures import examples
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
+from lit_cifar.evaluation import certain_examples
 from lit_cifar.module import LitClassifier
 from lit_cifar.scaling import Scale
 from lit_cifar.sources import ImageSet
@@ -138,18 +138,14 @@ def test_examples_are_the_most_and_least_certain_right_and_wrong() -> None:
     confidence = torch.tensor([0.9, 0.6, 0.8, 0.7])
     probabilities = torch.stack([confidence, 1 - confidence], 1)
     labels, images = torch.tensor([0, 0, 1, 1]), torch.zeros(4, 3, 32, 32)
-    shown = {
-        (how, whether): [
-            round(example.confidence, 1)
-            for example in examples(probabilities, labels, images, ("a", "b"), how, whether)
-        ]
-        for how in ("most", "least")
-        for whether in ("right", "wrong")
+    rows = certain_examples(probabilities, labels, images, ("a", "b"))
+    assert {row: [round(example.confidence, 1) for example in shown] for row, shown in rows.items()} == {
+        "most certain, right": [0.9, 0.6],
+        "most certain, wrong": [0.8, 0.7],
+        "least certain, right": [0.6, 0.9],
+        "least certain, wrong": [0.7, 0.8],
     }
-    assert shown["most", "right"] == [0.9, 0.6]
-    assert shown["least", "right"] == [0.6, 0.9]
-    assert shown["most", "wrong"] == [0.8, 0.7]
-    assert shown["least", "wrong"] == [0.7, 0.8]
+    assert {(example.label, example.prediction) for example in rows["most certain, wrong"]} == {("b", "a")}
 
 
 def test_foreign_images_are_the_same_each_time() -> None:

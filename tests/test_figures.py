@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lit_cifar import figures
-from lit_cifar.figures import Example, PairedDifference
+from lit_cifar.figures import Example, PairedDifference, RiskCurve
 from lit_cifar.uncertainty import SampleCurve, aurc, expected_calibration_error, reliability, risk_coverage
 
 SOURCE = "CIFAR-10 (official files)"
@@ -71,6 +71,13 @@ LABELS = torch.arange(500) % 10
 PROBABILITIES = LOGITS.softmax(1)
 IMAGES = torch.zeros(500, 3, 8, 8, dtype=torch.uint8)
 SAMPLES = SampleCurve((1, 10, 100), (0.4, 0.45, 0.46), (1.7, 1.6, 1.55))
+BETTER = SampleCurve((1, 10, 100), (0.6, 0.65, 0.66), (1.5, 1.4, 1.35))
+
+
+def risk_curve(probabilities: torch.Tensor) -> RiskCurve:
+    return RiskCurve(*risk_coverage(probabilities, LABELS), aurc(probabilities, LABELS))
+
+
 ZEROS = pd.DataFrame({"run": ["dense", "pruned", "pruned"], "zeros": [0.0, 0.9, 0.9], "test_acc": [0.5, 0.4, 0.5]})
 SEVERITIES = pd.DataFrame(
     {
@@ -95,10 +102,10 @@ FIGURES = {
     "paired_differences": lambda source: figures.paired_differences(DIFFERENCES, source),
     "accuracy_and_calibration_mc": lambda source: figures.accuracy_and_calibration_mc(RESULTS, source),
     "reliability_diagram": lambda source: figures.reliability_diagram(
-        {"net": reliability(PROBABILITIES, LABELS)}, source
+        {"$net": {"plain": [reliability(PROBABILITIES, LABELS)]}}, source
     ),
-    "risk_coverage": lambda source: figures.risk_coverage({"net": risk_coverage(PROBABILITIES, LABELS)}, source),
-    "accuracy_by_samples": lambda source: figures.accuracy_by_samples({"net": SAMPLES}, source),
+    "risk_coverage": lambda source: figures.risk_coverage({"net": {"plain": [risk_curve(PROBABILITIES)]}}, source),
+    "accuracy_by_samples": lambda source: figures.accuracy_by_samples({"net": {"MC": [SAMPLES, BETTER]}}, source),
     "layer_statistics": lambda source: figures.layer_statistics([[0.0, 1.0], [2.0, 3.0]], ["1", "2"], "mean", source),
     "layers_by_depth": lambda source: figures.layers_by_depth(LAYERS, source),
     "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
@@ -236,19 +243,45 @@ def test_mc_dropout_shows_only_runs_that_have_it():
 
 
 def test_a_reliability_diagram_says_the_calibration_error():
-    figure = figures.reliability_diagram({"net": reliability(PROBABILITIES, LABELS)}, SOURCE)
-    assert f"net: ECE {expected_calibration_error(PROBABILITIES, LABELS):.3f}" in texts(figure)
+    figure = figures.reliability_diagram({"net": {"plain": [reliability(PROBABILITIES, LABELS)]}}, SOURCE)
+    assert f"ECE {expected_calibration_error(PROBABILITIES, LABELS):.3f}" in texts(figure)
+    assert {"net", "plain"} <= set(texts(figure))
+
+
+def test_a_reliability_diagram_puts_the_images_of_all_seeds_together_and_averages_their_errors():
+    halves = [(PROBABILITIES[part], LABELS[part]) for part in (slice(0, 100), slice(100, 500))]
+    seeds, whole = [reliability(*half) for half in halves], reliability(PROBABILITIES, LABELS)
+    figure = figures.reliability_diagram({"net": {"plain": seeds}}, SOURCE)
+    full = whole.count > 0
+    confidence, accuracy = line_data(figure.axes[0], 1)
+    assert confidence == pytest.approx(whole.confidence[full].tolist())
+    assert accuracy == pytest.approx(whole.accuracy[full].tolist())
+    assert f"ECE {np.mean([expected_calibration_error(*half) for half in halves]):.3f}" in texts(figure)
 
 
 def test_risk_coverage_says_its_mean():
-    figure = figures.risk_coverage({"net": risk_coverage(PROBABILITIES, LABELS)}, SOURCE)
-    assert f"net: mean {aurc(PROBABILITIES, LABELS):.3f}" in texts(figure)
+    figure = figures.risk_coverage({"net": {"plain": [risk_curve(PROBABILITIES)]}}, SOURCE)
+    assert f"mean {aurc(PROBABILITIES, LABELS):.3f}" in texts(figure)
 
 
-def test_accuracy_by_samples_shows_both_scores():
-    accuracy, nll = figures.accuracy_by_samples({"net": SAMPLES}, SOURCE).axes
-    assert line_data(accuracy, 0) == ([1, 10, 100], [0.4, 0.45, 0.46])
-    assert line_data(nll, 0) == ([1, 10, 100], [1.7, 1.6, 1.55])
+def test_accuracy_by_samples_shows_both_scores_as_means_over_seeds_with_a_band():
+    accuracy, nll = figures.accuracy_by_samples({"net": {"MC": [SAMPLES, BETTER]}}, SOURCE).axes
+    assert line_data(accuracy, 0) == ([1, 10, 100], pytest.approx([0.5, 0.55, 0.56]))
+    assert line_data(nll, 0) == ([1, 10, 100], pytest.approx([1.6, 1.5, 1.45]))
+    band = accuracy.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (0.4, 0.66)
+
+
+@pytest.mark.parametrize("networks", [1, 2, 5])
+def test_every_network_has_a_panel_and_the_lowest_of_each_column_is_labelled(networks):
+    names = [f"net {number}" for number in range(networks)]
+    curve = {"plain": [reliability(PROBABILITIES, LABELS)], "MC": [reliability(PROBABILITIES, LABELS)]}
+    figure = figures.reliability_diagram(dict.fromkeys(names, curve), SOURCE)
+    assert [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")] == names
+    assert len(figure.axes) == 2 * networks
+    labelled = [ax for ax in figure.axes if ax.get_xlabel() == "confidence"]
+    assert len(labelled) == min(networks, 2)
+    assert drawn(figure)
 
 
 def test_scores_by_severity_start_at_the_clean_images_and_are_dashed_with_mc_dropout():
@@ -315,7 +348,7 @@ def test_layers_that_are_all_alike_can_be_drawn(ideal):
 
 def test_a_net_without_errors_has_a_risk_coverage_figure():
     perfect = torch.eye(10)[LABELS]
-    assert drawn(figures.risk_coverage({"net": risk_coverage(perfect, LABELS)}, SOURCE))
+    assert drawn(figures.risk_coverage({"net": {"plain": [risk_curve(perfect)]}}, SOURCE))
 
 
 def test_layers_are_those_of_the_best_epoch():
@@ -327,3 +360,25 @@ def test_zeros_show_every_seed_and_the_mean():
     (ax,) = figures.accuracy_by_zeros(ZEROS, SOURCE).axes
     assert line_data(ax, 2) == ([0.9, 0.9], [0.4, 0.5])
     assert line_data(ax, 3) == ([0.9], [pytest.approx(0.45)])
+
+
+@pytest.mark.parametrize(("highest", "labels"), [(4.0, ["1", "2"]), (400.0, ["1", "10", "100"])])
+def test_a_logarithmic_axis_has_more_labels_where_it_spans_little(highest, labels):
+    curve = SampleCurve((1, int(highest)), (0.4, 0.5), (1.7, 1.6))
+    figure = figures.accuracy_by_samples({"net": {"MC": [curve]}}, SOURCE)
+    drawn(figure)
+    ax = figure.axes[0]
+    low, high = ax.get_xlim()
+    ticks = zip(ax.xaxis.get_majorticklocs(), ax.xaxis.get_majorticklabels(), strict=True)
+    assert [label.get_text() for place, label in ticks if low <= place <= high] == labels
+
+
+def test_points_of_many_runs_are_told_apart_without_lines():
+    runs = [f"run {number}" for number in range(10)]
+    zeros = pd.DataFrame({"run": runs, "zeros": 0.5, "test_acc": 0.4})
+    figure = figures.accuracy_by_zeros(zeros, SOURCE)
+    means = figure.axes[0].get_lines()[1::2]
+    looks = [(line.get_color(), to_hex(line.get_markerfacecolor())) for line in means]
+    assert len(set(looks)) == 10
+    in_legend = figure.legends[0].get_lines()
+    assert [(line.get_color(), to_hex(line.get_markerfacecolor())) for line in in_legend] == looks

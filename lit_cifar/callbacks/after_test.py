@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from lit_cifar.callbacks.gathering import gathered
-
-Found = Mapping[str, Tensor]
-"""What a test found of each image, in the order of the data; `LitClassifier.test_step` says what there is."""
+from lit_cifar.evaluation import Found
 
 
 class AfterTest(Callback, ABC):

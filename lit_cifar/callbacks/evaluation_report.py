@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,23 +9,18 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lit_cifar.callbacks.after_test import AfterTest, Found
+from lit_cifar.callbacks.after_test import AfterTest
 from lit_cifar.errors import UserError
+from lit_cifar.evaluation import Found, measured, rankings
 from lit_cifar.files import check_writable, write_text
 from lit_cifar.module import UNCERTAINTIES, LitClassifier
 from lit_cifar.sources import IMAGE_SHAPE
 from lit_cifar.sources.synthetic import SyntheticSource
 from lit_cifar.uncertainty import (
     detection_auroc,
-    evaluate,
-    reliability,
-    risk_coverage,
-    sample_curve,
-    sample_points,
 )
 
 SCORES = {"accuracy": "accuracy", "nll": "NLL", "brier": "Brier score", "ece": "ECE, 15 bins", "aurc": "AURC"}
-CURVE_POINTS = 200
 
 
 class EvaluationReport(AfterTest):
@@ -69,8 +63,6 @@ class EvaluationReport(AfterTest):
         data, model = trainer.datamodule, cast(LitClassifier, pl_module)  # type: ignore[attr-defined]
         evaluation = {
             "data_source": data.data_source,
-            "images": len(found["labels"]),
-            "mc_samples": model.mc_samples,
             **measured(found, model.mc_samples),
         }
         if self.foreign_images:
@@ -81,39 +73,6 @@ class EvaluationReport(AfterTest):
             }
         write_text(self._path, json.dumps(evaluation, indent=1))
         print(f"\n{side_by_side(evaluation)}\nCurves and details: {self._path}")
-
-
-def measured(found: Found, mc_samples: int) -> dict[str, Any]:
-    """The scores and curves of `test.json`."""
-    labels = found["labels"]
-    kinds = {"deterministic": found["probabilities"]}
-    if mc_samples:
-        kinds["mc"] = found["mc_probabilities"]
-    ranked = rankings(found)
-    result: dict[str, Any] = {
-        "scores": {kind: evaluate(p, labels) for kind, p in kinds.items()},
-        "risk_coverage": {
-            kind: {name: _risk_coverage(p, labels, uncertainty) for name, uncertainty in ranked[kind].items()}
-            for kind, p in kinds.items()
-        },
-        "reliability": {
-            kind: {name: _plain(values) for name, values in vars(reliability(p, labels)).items()}
-            for kind, p in kinds.items()
-        },
-    }
-    if mc_samples:
-        result["samples"] = vars(sample_curve(found["mc_after"], labels, sample_points(mc_samples)))
-    return result
-
-
-def rankings(found: Found) -> dict[str, dict[str, Tensor]]:
-    """What may rank images by uncertainty [N], the most uncertain highest, without MC dropout and with it."""
-    p = found["probabilities"]
-    ranked = {"deterministic": {"confidence": -p.amax(1), "predictive_entropy": torch.special.entr(p).sum(1)}}
-    if "mc_probabilities" in found:
-        ranked["mc"] = {"confidence": -found["mc_probabilities"].amax(1)}
-        ranked["mc"] |= {name: found[name] for name in UNCERTAINTIES}
-    return ranked
 
 
 def foreign_images(count: int, *, synthetic: bool = True) -> dict[str, Tensor]:
@@ -169,18 +128,6 @@ def _detection(familiar: Found, foreign: Found) -> dict[str, dict[str, float]]:
         kind: {name: detection_auroc(uncertainty, ranked[kind][name]) for name, uncertainty in by_name.items()}
         for kind, by_name in rankings(familiar).items()
     }
-
-
-def _risk_coverage(probabilities: Tensor, labels: Tensor, uncertainty: Tensor) -> dict[str, Any]:
-    coverage, risk = risk_coverage(probabilities, labels, uncertainty=uncertainty)
-    places = torch.linspace(1, len(labels), min(len(labels), CURVE_POINTS)).round().long() - 1
-    curve = {"coverage": coverage, "risk": risk, "retention_error": coverage * risk}
-    return {"aurc": risk.mean().item(), **{name: values[places].tolist() for name, values in curve.items()}}
-
-
-def _plain(values: Tensor) -> list[float | None]:
-    """A list for JSON, which knows no nan."""
-    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _number(name: str, value: float) -> str:

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from lit_cifar import figures
-from lit_cifar.callbacks.after_test import AfterTest, Found
+from lit_cifar.callbacks.after_test import AfterTest
 from lit_cifar.callbacks.layer_statistics import evaluating, layers
 from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.evaluation import Found
 from lit_cifar.module import LitClassifier
 from lit_cifar.tensorboard import writers
 

@@ -16,7 +16,15 @@ from lit_cifar.figures.comparisons import (
 )
 from lit_cifar.figures.layers import PROFILES, layer_statistics, layers_by_depth
 from lit_cifar.figures.training import learning_curves, learning_rate_curves
-from lit_cifar.figures.uncertainty import Example, accuracy_by_samples, examples, reliability_diagram, risk_coverage
+from lit_cifar.figures.uncertainty import (
+    Example,
+    Panels,
+    RiskCurve,
+    accuracy_by_samples,
+    examples,
+    reliability_diagram,
+    risk_coverage,
+)
 
 __all__ = [
     "COLORS",
@@ -24,6 +32,8 @@ __all__ = [
     "VERDICT_COLORS",
     "Example",
     "PairedDifference",
+    "Panels",
+    "RiskCurve",
     "accuracy_and_calibration_mc",
     "accuracy_by_samples",
     "accuracy_by_zeros",

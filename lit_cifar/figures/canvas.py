@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -67,11 +67,23 @@ def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
     }
 
 
-def with_legend(figure: Figure, styles: Mapping[str, Style], note: str = "") -> Figure:
+def thick_line(style: Style) -> dict[str, Any]:
+    """The look of a run in a legend."""
+    return {**style, "linewidth": 3}
+
+
+def with_legend(
+    figure: Figure,
+    styles: Mapping[str, Style],
+    note: str = "",
+    *,
+    look: Callable[[Style], Mapping[str, Any]] = thick_line,
+) -> Figure:
     """Add a legend of runs below the axes, and make room for it."""
-    handles = [Line2D([], [], **style, linewidth=3) for style in styles.values()]
-    labels = [shortened(name, 30) for name in styles]
-    columns = 3 if max(map(len, labels)) < 20 else 2
+    handles = [Line2D([], [], **look(style)) for style in styles.values()]
+    labels = [shortened(name, 60) for name in styles]
+    longest = max(map(len, labels))
+    columns = 3 if longest < 20 else 2 if longest <= 30 else 1
     legend = figure.legend(
         handles,
         [""] * len(labels),
@@ -95,6 +107,12 @@ def seeds_by_run(histories: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str,
         if not history.empty:
             by_run.setdefault(name, []).append(history)
     return by_run
+
+
+def mean_and_range(ax: Axes, x: Floats, seeds: Floats, style: Style, **line: Any) -> None:
+    """The mean of the seeds [seeds, points] as a line over x [points], and a band from the lowest to the highest."""
+    ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
+    ax.plot(x, seeds.mean(axis=0), **style, linewidth=2, **line)
 
 
 def shortened(text: str, width: int) -> str:
@@ -121,8 +139,9 @@ def log_x(ax: Axes) -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Ticks for a logarithmic axis, labelled by plain numbers."""
-    axis.set_major_locator(LogLocator(numticks=6))
+    """Ticks for a logarithmic axis, labelled by plain numbers; call it when everything is drawn."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,), numticks=6))
     axis.set_major_formatter(FuncFormatter(_number))
     axis.set_minor_formatter(NullFormatter())
 

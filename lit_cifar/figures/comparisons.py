@@ -12,7 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lit_cifar.figures.canvas import VERDICT_COLORS, new_figure, percent, plain, run_styles, shortened, with_legend
+from lit_cifar.figures.canvas import (
+    LINES,
+    VERDICT_COLORS,
+    Style,
+    new_figure,
+    percent,
+    plain,
+    run_styles,
+    shortened,
+    with_legend,
+)
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,15 @@ def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence
     for name, style in styles.items():
         points = kept.loc[kept["run"] == name, ["zeros", "test_acc"]].to_numpy(float)
         ax.plot(*points.T, "o", color=style["color"], markersize=4, alpha=0.4)
-        ax.plot(*points.mean(axis=0), "D", color=style["color"], markersize=9)
+        ax.plot(*points.mean(axis=0), **_point(style))
     ax.set(xlabel="share of weights that are zero", ylabel="test accuracy")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(percent))
-    return with_legend(figure, styles, "diamond: mean of all seeds · points: each seed")
+    return with_legend(figure, styles, "diamond: mean of all seeds · points: each seed", look=_point)
+
+
+def _point(style: Style) -> dict[str, Any]:
+    """A diamond, which is open where the colours come again: it can't be dashed like a line."""
+    color = style["color"]
+    filled = color if style["linestyle"] == LINES[0] else "white"
+    return {"color": color, "marker": "D", "markersize": 9, "linestyle": "none", "markerfacecolor": filled}

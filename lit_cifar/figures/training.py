@@ -15,6 +15,7 @@ from lit_cifar.figures.canvas import (
     Floats,
     Style,
     log_x,
+    mean_and_range,
     new_figure,
     percent,
     plain,
@@ -44,8 +45,8 @@ def learning_curves(
     figure, axes = new_figure(title, data_source, 2, 2, 6.6, sharex="col", sharey="row")
     for name, seeds in by_run.items():
         for row, column in zip(axes, ("val/loss", "val/accuracy"), strict=True):
-            _mean_and_range(row[0], seeds, _epochs, column, styles[name])
-            _mean_and_range(row[1], seeds, _seconds, column, styles[name])
+            _mean_and_those_beyond(row[0], seeds, _epochs, column, styles[name])
+            _mean_and_those_beyond(row[1], seeds, _seconds, column, styles[name])
     losses = np.concatenate([history["val/loss"] for seeds in by_run.values() for history in seeds])
     axes[0, 0].set_ylabel(f"validation loss{_cut_off(axes[0, 0], losses, 2 * np.nanmedian(losses))}")
     axes[1, 0].set_ylabel("validation accuracy")
@@ -96,14 +97,13 @@ def _seconds(history: pd.DataFrame) -> Floats:
     return history["train/seconds"].to_numpy(float).cumsum()
 
 
-def _mean_and_range(
+def _mean_and_those_beyond(
     ax: Axes, seeds: Sequence[pd.DataFrame], x_of: Callable[[pd.DataFrame], Floats], column: str, style: Style
 ) -> None:
     common = min(map(len, seeds))
     x = np.mean([x_of(seed)[:common] for seed in seeds], axis=0)
     values = np.stack([seed[column].to_numpy(float)[:common] for seed in seeds])
-    ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
-    ax.plot(x, values.mean(axis=0), **style, linewidth=2, marker="o" if common == 1 else None)
+    mean_and_range(ax, x, values, style, marker="o" if common == 1 else None)
     for seed in seeds:
         ax.plot(x_of(seed)[common - 1 :], seed[column].iloc[common - 1 :], **style, linewidth=0.7, alpha=0.5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ from matplotlib.ticker import FuncFormatter
 
 from lit_cifar.figures.canvas import (
     VERDICT_COLORS,
+    Style,
     log_x,
+    mean_and_range,
     new_figure,
     percent,
     plain,
@@ -39,67 +41,156 @@ class Example:
     confidence: float
 
 
-def reliability_diagram(curves: Mapping[str, Reliability], data_source: str) -> Figure:
+@dataclass(frozen=True, eq=False)
+class RiskCurve:
+    """The error rate [K] among the most certain images, over their share of all images [K]; and its mean over all."""
+
+    coverage: npt.ArrayLike
+    risk: npt.ArrayLike
+    aurc: float
+
+
+Curve = TypeVar("Curve")
+
+Panels = Mapping[str, Mapping[str, Sequence[Curve]]]
+"""For each network, which has a panel of its own: by the name of what predicts, a curve for each seed."""
+
+
+def reliability_diagram(panels: Panels[Reliability], data_source: str) -> Figure:
     """Accuracy over confidence (a calibrated network is on the diagonal), and how many images have which confidence.
 
-    Args:
-        curves: Images binned by confidence, by the name of what predicted them.
-        data_source: The name of the data.
-    """
-    figure, axes = new_figure("Reliability", data_source, 2, 1, 6.2, sharex=True, height_ratios=[3, 1])
-    (upper,), (lower,) = axes
-    upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":")
-    styles = run_styles(curves, curves)
-    for name, curve in curves.items():
-        count, confidence, accuracy = (np.asarray(a, float) for a in (curve.count, curve.confidence, curve.accuracy))
-        full, share = count > 0, count / count.sum()
-        ece = np.sum(share[full] * np.abs(confidence - accuracy)[full])
-        upper.plot(confidence[full], accuracy[full], **styles[name], marker="o", label=f"{name}: ECE {ece:.3f}")
-        lower.stairs(share, [0, *np.asarray(curve.upper, float)], **styles[name], linewidth=2)
-    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    lower.set(xlabel="confidence", ylabel="share of images")
-    upper.legend(frameon=False)
-    return plain(figure)
-
-
-def risk_coverage(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], data_source: str) -> Figure:
-    """The error rate among the most certain images, over their share of all images.
+    The images of all seeds are put together; the ECE is the seeds' mean.
 
     Args:
-        curves: Coverage [N] and risk [N], by the name of what ranked the images.
+        panels: Images binned by confidence.
         data_source: The name of the data.
     """
-    figure, ((ax,),) = new_figure("Error rate among the most certain images", data_source, 1, 1, 4.4)
-    styles, top = run_styles(curves, curves), 0.01
-    for name, curve in curves.items():
-        coverage, risk = (np.asarray(values, float) for values in curve)
-        ax.plot(coverage, risk, **styles[name], linewidth=2, label=f"{name}: mean {risk.mean():.3f}")
-        top = max(top, risk[coverage >= 0.05].max())  # the first few images jump between 0 and 1
-    ax.set(xlabel="share of the images, most certain first", ylabel="error rate", xlim=(0, 1), ylim=(0, 1.05 * top))
-    for axis in (ax.xaxis, ax.yaxis):
+    rows, columns = _grid(len(panels))
+    figure, axes = new_figure(
+        "Reliability",
+        data_source,
+        2 * rows,
+        columns,
+        1.0 + PANEL_HEIGHT[columns] * rows,
+        sharex=True,
+        sharey="row",
+        height_ratios=[3, 1] * rows,
+    )
+    styles = _names(panels)
+    for upper, lower, (network, curves) in zip(axes[::2].flat, axes[1::2].flat, panels.items(), strict=False):
+        upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":")
+        for name, seeds in curves.items():
+            _reliability(upper, lower, seeds, styles[name])
+        _panel(upper, network)
+    _only(axes[::2], len(panels), ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    for lowest in _only(axes[1::2], len(panels), ylabel="images"):
+        _label_below(lowest, "confidence")
+    for ax in axes[:, 0]:
+        ax.yaxis.set_major_formatter(FuncFormatter(percent))
+    return with_legend(figure, styles)
+
+
+def _reliability(upper: Axes, lower: Axes, seeds: Sequence[Reliability], style: Style) -> None:
+    count, confidence, accuracy = (
+        np.array([np.asarray(getattr(seed, what), float) for seed in seeds])
+        for what in ("count", "confidence", "accuracy")
+    )
+    gaps = np.nansum(count * np.abs(confidence - accuracy), axis=1) / count.sum(axis=1)
+    total = count.sum(axis=0)
+    full, weight = total > 0, count / np.maximum(total, 1)
+    together = [np.nansum(weight * values, axis=0)[full] for values in (confidence, accuracy)]
+    upper.plot(*together, **style, marker="o", markersize=4, label=f"ECE {gaps.mean():.3f}")
+    lower.stairs(total / total.sum(), [0, *np.asarray(seeds[0].upper, float)], **style, linewidth=2)
+
+
+def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
+    """The error rate among the most certain images, over their share of all images: means over seeds.
+
+    Args:
+        panels: The curves, by the name of what ranks the images.
+        data_source: The name of the data.
+    """
+    rows, columns = _grid(len(panels))
+    title, height = "Error rate among the most certain images", 1.2 + 0.8 * PANEL_HEIGHT[columns] * rows
+    figure, axes = new_figure(title, data_source, rows, columns, height, sharex=True, sharey=True)
+    styles, top = _names(panels), 0.01
+    for ax, (network, curves) in zip(axes.flat, panels.items(), strict=False):
+        for name, seeds in curves.items():
+            coverage, risk = np.asarray(seeds[0].coverage, float), np.array([seed.risk for seed in seeds], float)
+            aurc = np.mean([seed.aurc for seed in seeds])
+            mean_and_range(ax, coverage, risk, styles[name], label=f"mean {aurc:.3f}")
+            top = max(top, risk[:, coverage >= 0.05].max())  # the first few images jump between 0 and 1
+        _panel(ax, network)
+    for lowest in _only(axes, len(panels), ylabel="error rate", xlim=(0, 1), ylim=(0, 1.05 * top)):
+        _label_below(lowest, "most certain images")
+    for axis in (axes[0, 0].xaxis, axes[0, 0].yaxis):
         axis.set_major_formatter(FuncFormatter(percent))
-    ax.legend(frameon=False)
-    return plain(figure)
+    return with_legend(figure, styles)
 
 
-def accuracy_by_samples(curves: Mapping[str, SampleCurve], data_source: str) -> Figure:
+def accuracy_by_samples(panels: Panels[SampleCurve], data_source: str) -> Figure:
     """What more MC samples buy: accuracy and negative log-likelihood of the mean of the first samples.
 
+    Lines are means over seeds, bands go from the lowest to the highest.
+
     Args:
-        curves: The scores for several numbers of samples, by the name of what predicted.
+        panels: The scores for several numbers of samples.
         data_source: The name of the data.
     """
-    figure, axes = new_figure("What more MC samples buy", data_source, 1, 2, 3.8)
-    styles = run_styles(curves, curves)
-    for name, curve in curves.items():
-        for ax, values in zip(axes[0], (curve.accuracy, curve.nll), strict=True):
-            ax.plot(curve.samples, values, **styles[name], linewidth=2, marker="o")
-            ax.set_xlabel("MC samples")
-            log_x(ax)
-    axes[0, 0].yaxis.set_major_formatter(FuncFormatter(percent))
-    axes[0, 0].set_title("accuracy", fontsize=11, loc="left")
-    axes[0, 1].set_title("negative log-likelihood", fontsize=11, loc="left")
+    rows = len(panels)
+    figure, axes = new_figure("What more MC samples buy", data_source, rows, 2, 1.2 + 1.9 * rows, sharex=True)
+    styles = _names(panels)
+    for row, (network, curves) in zip(axes, panels.items(), strict=True):
+        for ax, score in zip(row, ("accuracy", "nll"), strict=True):
+            for name, seeds in curves.items():
+                values = np.array([getattr(seed, score) for seed in seeds])
+                mean_and_range(ax, np.array(seeds[0].samples), values, styles[name], marker="o", markersize=4)
+        row[0].set(ylabel="accuracy")
+        row[0].set_title(shortened(network, 40), fontsize=11, loc="left")
+        row[0].yaxis.set_major_formatter(FuncFormatter(percent))
+        row[1].set(ylabel="NLL")
+    for ax in axes[-1]:
+        ax.set(xlabel="MC samples")
+        log_x(ax)
     return with_legend(figure, styles)
+
+
+PANEL_HEIGHT = {1: 4.6, 2: 3.4}
+"""Inches, by the number of columns."""
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Rows and columns for so many panels."""
+    columns = min(panels, 2)
+    return -(-panels // columns), columns
+
+
+def _names(panels: Panels[Any]) -> dict[str, Style]:
+    """The looks of what predicts, the same in every panel."""
+    names = [name for curves in panels.values() for name in curves]
+    return run_styles(names, names)
+
+
+def _panel(ax: Axes, network: str) -> None:
+    ax.set_title(shortened(network, 30), fontsize=11, loc="left")
+    ax.legend(frameon=False, fontsize=9, handlelength=1.2, borderpad=0)
+
+
+def _only(axes: npt.NDArray[Any], panels: int, *, ylabel: str, **limits: Any) -> list[Axes]:
+    """Remove the axes that have no panel, label those at the left, and give the lowest of each column."""
+    shown, columns = list(axes.flat)[:panels], axes.shape[1]
+    for ax in list(axes.flat)[panels:]:
+        ax.remove()
+    for ax in shown:
+        ax.set(**limits)
+    for ax in shown[::columns]:
+        ax.set(ylabel=ylabel)
+    return shown[-columns:]
+
+
+def _label_below(ax: Axes, what: str) -> None:
+    ax.set(xlabel=what)
+    ax.tick_params(labelbottom=True)
 
 
 def examples(rows: Mapping[str, Sequence[Example]], title: str, data_source: str) -> Figure:

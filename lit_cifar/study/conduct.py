@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -24,7 +24,10 @@ from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.report import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import Row, build_model, history
+from lit_cifar.study.tested import read_evaluation, read_examples
 from lit_cifar.study.workers import Engine, run_all
+
+Left = TypeVar("Left")
 
 TERMINAL_COLUMNS = {
     "test_acc": "test %",
@@ -146,10 +149,24 @@ def _collect(
         data_source=data_source,
         command=command,
         searches=_searches(study, folder),
+        evaluations=_left_by(runs, rows, folder, read_evaluation),
+        examples={run: rows for (run, _), rows in _left_by(runs, rows, folder, read_examples).items()},
     )
     write_text(folder / "summary.csv", csv_text(result.summary))
     write_report(result, folder)
     return result
+
+
+def _left_by(
+    runs: Sequence[PlannedRun], rows: Sequence[Row], folder: Path, read: Callable[[Path], Left | None]
+) -> dict[tuple[str, int], Left]:
+    """What `read` finds in the folders of the runs that didn't fail, by their names and seeds."""
+    found = {
+        (run.name, run.seed): read(folder / run.folder)
+        for run, row in zip(runs, rows, strict=True)
+        if row["status"] == "ok"
+    }
+    return {key: left for key, left in found.items() if left is not None}
 
 
 def _searches(study: Study, folder: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def layers_pictures(result: StudyResult) -> list[Picture]:
     caption = (
         "Each layer's output for 500 validation images, and its gradient in the epoch's last step. A net that "
         "normalizes itself keeps mean 0 and standard deviation 1; where gradients vanish, layers near the input learn "
-        "little."
+        "little. A unit is dead if its output hardly differs between images."
     )
     return [picture(result, "layers", drawn, _layers_alt(result), caption)]
 
@@ -174,12 +174,23 @@ def search_pictures(result: StudyResult) -> list[Picture]:
     return [picture(result, "learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
 
 
-def picture(result: StudyResult, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+def picture(
+    result: StudyResult, name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False
+) -> Picture:
     """A figure as a small PNG; both texts end with the name of the data."""
-    true_color, small = io.BytesIO(), io.BytesIO()
+    true_color = io.BytesIO()
     figure.savefig(true_color, dpi=DPI, format="png")
     with Image.open(true_color) as image:
-        image.convert("RGB").quantize(PNG_COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    return Picture(
-        name, small.getvalue(), f"{alt} Data: {result.data_source}.", f"{caption} Data: {result.data_source}."
-    )
+        png = _fewer_colors(image.convert("RGB"), photographs=photographs)
+    return Picture(name, png, f"{alt} Data: {result.data_source}.", f"{caption} Data: {result.data_source}.")
+
+
+def _fewer_colors(image: Image.Image, *, photographs: bool) -> bytes:
+    """The image as PNG: in a palette, or where it shows photographs in 64 shades each of red, green and blue."""
+    small = io.BytesIO()
+    if photographs:
+        fewer = image.point([round((shade // 4) * 255 / 63) for shade in range(256)] * 3)
+    else:
+        fewer = image.quantize(PNG_COLORS, dither=Image.Dither.NONE)
+    fewer.save(small, "PNG", optimize=True)
+    return small.getvalue()

@@ -35,6 +35,7 @@ from lit_cifar.study.pictures import (
 from lit_cifar.study.plan import Protocol
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import VERDICT_RULE, estimate
+from lit_cifar.study.uncertainty_pictures import uncertainty_pictures
 from lit_cifar.study.wording import (
     baseline_measure,
     bounds,
@@ -88,6 +89,7 @@ def _page(result: StudyResult) -> Page:
         sections=[
             *([_answers(result)] if result.answers else []),
             _results(result),
+            *_mc_dropout(result),
             _curves(result),
             _layers(result),
             _failures(result),
@@ -165,7 +167,19 @@ def _results(result: StudyResult) -> Section:
         tables.append(_summary_table(with_dropout, "Test images, mean of MC samples", sampled, result.data_source))
     caption = "Training; seconds depend on the machine and on what else it does"
     tables.append(_summary_table(everything, caption, TRAINING, result.data_source))
-    return Section("Results", tables=tables, pictures=[*mc_pictures(result), *shift_pictures(result)])
+    return Section("Results", tables=tables, pictures=shift_pictures(result))
+
+
+def _mc_dropout(result: StudyResult) -> list[Section]:
+    pictures = [*mc_pictures(result), *uncertainty_pictures(result)]
+    text = (
+        "Every network with dropout is tested twice, without training it further: by one pass without dropout, and by "
+        "the mean of many passes with it (MC dropout)."
+    )
+    kept = sum(evaluation["mc_samples"] > 0 for evaluation in result.evaluations.values())
+    if pictures and 0 < kept < (tested := result.results["mc_test_acc"].notna().sum()):
+        text += f" Curves are those of {kept} of the {tested} networks: an earlier version of lit_cifar did the others."
+    return [Section("MC dropout", text=text, pictures=pictures)] if pictures else []
 
 
 def _summary_table(summary: pd.DataFrame, caption: str, columns: Sequence[str], data_source: str) -> Table:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer, Histories
 from lit_cifar.study.plan import Study
+from lit_cifar.study.tested import Examples
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class StudyResult:
         searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
         data_source: The name of the data, as it must stand beside every figure.
         command: What was typed.
+        evaluations: What the test of each run has measured, by name and seed; runs of old folders have none.
+        examples: Images with the predictions of a run with MC dropout, by the run's name.
     """
 
     study: Study
@@ -36,6 +40,8 @@ class StudyResult:
     data_source: str
     command: str
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evaluations: Mapping[tuple[str, int], Evaluation] = field(default_factory=dict)
+    examples: Mapping[str, Examples] = field(default_factory=dict)
 
     @property
     def finished_histories(self) -> dict[tuple[str, int], pd.DataFrame]:

@@ -22,15 +22,17 @@ from lit_cifar.callbacks import EpochTime, HParamsRow, LayerStatistics, RunDescr
 from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
+from lit_cifar.evaluation import certain_examples, measured
 from lit_cifar.files import write_text
 from lit_cifar.learning_rate_search import find_learning_rate
 from lit_cifar.loggers import read_history, run_loggers
-from lit_cifar.module import LitClassifier
+from lit_cifar.module import UNCERTAINTIES, LitClassifier
 from lit_cifar.parser import OneLineErrorParser
 from lit_cifar.sparsity import prunable
 from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.tested import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.tensorboard import add_to_row
-from lit_cifar.uncertainty import evaluate, mc_predict
+from lit_cifar.uncertainty import evaluate, mc_predict, sample_points
 from variants import VariantError
 
 TEST_SCORES = {"accuracy": "acc", "nll": "nll", "ece": "ece"}
@@ -157,7 +159,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     train_seconds = time.perf_counter() - started
     epochs = read_history(folder / "metrics.csv")
     best = epochs.iloc[int(epochs["val/loss"].argmin())]
-    tested = _test(run, model, data, by_loss, by_accuracy)
+    tested = _test(run, folder, model, data, by_loss, by_accuracy)
     add_to_row(folder, {f"test/{name}": tested[f"test_{short}"] for name, short in TEST_SCORES.items()})
     return {
         "lr": model.learning_rate,
@@ -181,6 +183,7 @@ def _mean_of_hidden_layers(epoch: pd.Series, statistic: str) -> float:
 
 def _test(
     run: PlannedRun,
+    folder: Path,
     model: LitClassifier,
     data: CIFAR10DataModule,
     by_loss: ModelCheckpoint,
@@ -193,17 +196,30 @@ def _test(
     row = _measured("selected_by_acc_test", _probabilities(network, images), labels)
     network = _with_weights(model, by_loss.best_model_path)
     row["zeros"] = _share_of_zeros(network)
+    samples = run.protocol.mc_samples if _drops(network) else 0
     started = time.perf_counter()
-    row |= _measured("test", _probabilities(network, images), labels)
+    found = {"labels": labels, "probabilities": _probabilities(network, images)}
     row["test_seconds"] = round(time.perf_counter() - started, 4)
-    if run.protocol.mc_samples and _drops(network):
+    if samples:
         started = time.perf_counter()
-        predicted = mc_predict(network, images, samples=run.protocol.mc_samples, seed=run.seed)
-        row |= _measured("mc_test", predicted.probabilities, labels)
+        found |= _found_by_mc(network, images, samples, run.seed)
         row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    evaluation = {"data_source": data.data_source, **measured(found, samples)}
+    write_evaluation(evaluation, folder)
+    for way, scores in evaluation["scores"].items():
+        row |= _columns("mc_test" if way == "mc" else "test", scores)
+    if samples and run.seed == EXAMPLES_SEED:
+        write_examples(certain_examples(found["mc_probabilities"], labels, images, model.class_names), folder)
     if run.protocol.shift:
         row |= _shifted(run, network, images, labels)
     return row
+
+
+def _found_by_mc(network: nn.Module, images: Tensor, samples: int, seed: int) -> dict[str, Tensor]:
+    """What MC dropout adds to what a test finds; see `LitClassifier.test_step`."""
+    predicted = mc_predict(network, images, samples=samples, seed=seed, points=sample_points(samples))
+    found = {name: getattr(predicted, name) for name in UNCERTAINTIES}
+    return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
 
 
 def _shifted(run: PlannedRun, network: nn.Module, images: Tensor, labels: Tensor) -> Row:
@@ -224,9 +240,12 @@ def _shifted(run: PlannedRun, network: nn.Module, images: Tensor, labels: Tensor
 
 
 def _measured(prefix: str, probabilities: Tensor, labels: Tensor) -> Row:
-    values = evaluate(probabilities, labels)
+    return _columns(prefix, evaluate(probabilities, labels))
+
+
+def _columns(prefix: str, scores: Mapping[str, float]) -> Row:
     short = {"accuracy": "acc"}
-    return {f"{prefix}_{short.get(name, name)}": value for name, value in values.items()}
+    return {f"{prefix}_{short.get(name, name)}": value for name, value in scores.items()}
 
 
 def _with_weights(model: LitClassifier, path: str) -> nn.Module:

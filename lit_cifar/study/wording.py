@@ -10,10 +10,13 @@ from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.page import Cell
 from lit_cifar.study.statistics import Comparison, Estimate
 
+MINUS = "−"
+"""Longer than a hyphen, and never at the end of a line."""
+
 
 def mean_cell(measure: Measure, mean: float, low: float, high: float) -> Cell:
     """A mean with its interval."""
-    interval = f"[{measure.text(low)}, {measure.text(high)}]".replace(" %", "")
+    interval = f"[{measure.text(low)}, {measure.text(high)}]".replace(" %", "").replace("-", MINUS)
     return Cell(measure.text(mean), interval if low == low else "", mean if mean == mean else None)
 
 
@@ -28,7 +31,7 @@ def difference_cell(measure: Measure, mean: float, low: float, high: float) -> C
 def signed(measure: Measure, value: float) -> str:
     """A difference with its sign."""
     text = f"{100 * value:+.2f}" if measure.percent else f"{value:+.{max(measure.digits, 1)}f}"
-    return text.replace("-", "−")
+    return text.replace("-", MINUS)
 
 
 def unit(measure: Measure) -> str:

@@ -8,12 +8,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from lit_cifar.evaluation import measured
+from lit_cifar.figures import Example
 from lit_cifar.learning_rate import read_curve
 from lit_cifar.learning_rate_search import STEP, ConfirmRun, LearningRateSearch
+from lit_cifar.module import UNCERTAINTIES
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.plan import Protocol, Question, Study
 from lit_cifar.study.result import StudyResult
+from lit_cifar.uncertainty import sample_points
 
 SEEDS = 8
 RUNS = {  # name: variant, learning rate, final accuracy, epochs' time constant, seconds an epoch, has dropout
@@ -86,6 +91,24 @@ def make_search(lowest_at: float, rng: np.random.Generator) -> dict[str, object]
     return json.loads(LearningRateSearch(curve, (*runs, ConfirmRun(10.0, math.inf, 0.1))).to_json())
 
 
+def make_evaluation(rng: np.random.Generator) -> dict[str, object]:
+    """A test with MC dropout, through JSON as from a run's folder."""
+    noise = torch.from_numpy(rng.normal(0, 1, (6, 200, 3)))
+    labels = torch.arange(200) % 3
+    logits = torch.nn.functional.one_hot(labels, 3) + noise
+    mc = logits.softmax(2)
+    found = {"labels": labels, "probabilities": (3 * logits[0]).softmax(1), "mc_probabilities": mc.mean(0)}
+    found |= {name: torch.special.entr(mc.mean(0)).sum(1) for name in UNCERTAINTIES}
+    found["mc_after"] = torch.stack([mc[:count].mean(0) for count in sample_points(6)], 1)
+    return json.loads(json.dumps({"data_source": CIFAR10, **measured(found, mc_samples=6)}))
+
+
+def make_examples() -> dict[str, list[Example]]:
+    image = torch.arange(3 * 32 * 32).view(3, 32, 32).to(torch.uint8)
+    right, wrong = Example(image, "cat", "cat", 0.93), Example(image, "cat", "dog", 0.41)
+    return {"most certain, right": [right] * 6, "most certain, wrong": [wrong] * 2, "least certain, wrong": []}
+
+
 def make_study(seeds: int = SEEDS) -> Study:
     runs = {name: {"model": {"variant": values[0]}} for name, values in RUNS.items()}
     runs["AlphaDropout, one-cycle"] = {
@@ -148,6 +171,8 @@ def make_result(study: Study, data_source: str = CIFAR10) -> StudyResult:
         data_source=data_source,
         command="lit-cifar compare --study exercise8 --workers 2",
         searches={name: make_search(10 * values[1], rng) for name, values in RUNS.items()},
+        evaluations={(name, seed): make_evaluation(rng) for name in RUNS if RUNS[name][-1] for seed in range(2)},
+        examples={"AlphaDropout": make_examples()},
     )
 
 

@@ -105,7 +105,8 @@ def odd_folder(tmp_path_factory) -> Path:
 
 def test_it_writes_both_reports_and_all_figures(folder):
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names = ("layers", "learning_curves", "learning_rates", "mc_dropout", "paired_differences")
+    names = ("examples", "layers", "learning_curves", "learning_rates", "mc_dropout", "mc_samples")
+    names = (*names, "paired_differences", "reliability", "risk_coverage")
     assert found == [*(f"figures/{name}.png" for name in names), "report.html", "report.md"]
 
 
@@ -136,7 +137,7 @@ def test_the_page_loads_nothing(page, folder):
         value for _, attributes in page.elements for key, value in attributes.items() if key in {"src", "href"}
     ]
     assert addresses
-    assert all(re.match(r"data:|#section-\d$", address) for address in addresses)
+    assert all(re.match(r"data:|#section-\d+$", address) for address in addresses)
     assert all("src" not in script for script in page.all("script"))
     assert not re.search(r"https?:|url\(|@import", (folder / "report.html").read_text(encoding="utf-8"))
 
@@ -152,9 +153,9 @@ def test_links_and_labels_lead_somewhere(page):
 
 def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_result):
     images = page.all("img")
-    assert len(images) == 5
+    assert len(images) == 9
     for image in images:
-        assert re.search(r"\d\.\d", image["alt"])
+        assert re.search(r"\d\.\d|dog 41 %", image["alt"])
         assert image["alt"].endswith("Data: CIFAR-10 (official files).")
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         assert content in [path.read_bytes() for path in (folder / "figures").iterdir()]
@@ -167,6 +168,23 @@ def test_the_alt_text_of_the_curves_is_about_the_epochs_of_all_seeds(study_resul
     mean = pd.concat([epochs.head(min(map(len, seeds))) for epochs in seeds]).groupby("epoch")["val/loss"].mean()
     alt = next(image["alt"] for image in page.all("img") if image["alt"].startswith("Four line charts"))
     assert f"ELU: lowest mean loss {mean.min():.3f} in epoch {mean.idxmin() + 1}, after" in alt
+
+
+def test_mc_dropout_is_shown_with_what_its_probabilities_are_worth(study_result, page, markdown):
+    tests = [test for (run, _), test in study_result.evaluations.items() if run == "AlphaDropout"]
+    before, after = (sum(test["scores"][way]["ece"] for test in tests) / 2 for way in ("deterministic", "mc"))
+    reliability, risk, samples, examples = (
+        next(image["alt"] for image in page.all("img") if image["alt"].startswith(words))
+        for words in ("Reliability", "Error rate", "Accuracy and NLL", "Images")
+    )
+    assert f"AlphaDropout: {before:.3f} without MC dropout and {after:.3f} with it." in reliability
+    assert risk.count("AlphaDropout") == 2  # the run and its one-cycle cousin
+    accuracy = sum(test["samples"]["accuracy"][0] for test in tests) / 2
+    assert f"AlphaDropout: accuracy {100 * accuracy:.1f} % with 1 sample and" in samples
+    assert "Most certain, wrong: dog 41 % (is cat), dog 41 % (is cat). Least certain, wrong: none." in examples
+    assert "Curves are those of 4 of the 16 networks" in page.text
+    assert "## MC dropout" in markdown
+    assert "](figures/reliability.png)" in markdown
 
 
 def test_tables_can_be_sorted_and_scrolled(page):
@@ -263,12 +281,12 @@ def test_a_study_of_failures_is_still_reported(odd_folder):
     assert len(page.all("img")) == 1
 
 
-def test_a_report_is_replaced(folder, study_result, tmp_path):
+def test_a_report_is_replaced_and_leaves_out_what_an_old_folder_does_not_have(study_result, tmp_path):
     (tmp_path / "report.html").write_text("old", encoding="utf-8")
-    written(replace(study_result, answers=[], searches={}, histories={}), tmp_path)
+    written(replace(study_result, answers=[], searches={}, histories={}, evaluations={}, examples={}), tmp_path)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "Answers" not in page.text
-    assert not (tmp_path / "figures" / "learning_rates.png").exists()
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mc_dropout.png"]
     assert not list(tmp_path.rglob("*unfinished*"))
 
 
