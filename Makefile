@@ -8,7 +8,7 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all coverage fuzz lint bench bench-keras format docs clean
+.PHONY: help setup run test test-all test-lowest test-newest coverage fuzz lint bench bench-keras format docs clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -43,6 +43,21 @@ test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
 coverage: $(INSTALLED_DEV)  ## Run the tests and print which branches they leave out
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing:skip-covered
 
+.venv-lowest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[ray,test]'
+	@touch $@
+
+test-lowest: PYTHON = python3.10
+test-lowest: .venv-lowest/.installed  ## Run the tests with the lowest versions that pyproject.toml allows, with PYTHON=python3.10
+	.venv-lowest/bin/python -m pytest -n auto
+
+test-newest:  ## Run the tests with the newest versions there are, with PYTHON=python3
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[ray,test]'
+	.venv-newest/bin/python -m pytest -n auto
+
 fuzz: $(INSTALLED_DEV)  ## Damage pictures, archives and checkpoints at random and read them, for two minutes
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 120
 
@@ -67,4 +82,4 @@ docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into si
 	$(BIN)/mkdocs build --strict
 
 clean:  ## Remove .venv and caches; logs and data stay
-	rm -rf $(VENV) .venv-keras .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-keras .venv-lowest .venv-newest .mypy_cache .pytest_cache .ruff_cache build *.egg-info
