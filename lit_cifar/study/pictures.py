@@ -15,7 +15,7 @@ from lit_cifar.study.answers import Answer, paired_values
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.page import Picture
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.wording import baseline_measure, bounds, difference_cell
+from lit_cifar.study.wording import baseline_measure, bounds, difference_cell, suggestion
 
 DPI = 150
 PNG_COLORS = 128
@@ -162,8 +162,8 @@ def search_pictures(result: StudyResult) -> list[Picture]:
     if not result.searches:
         return []
     alt = " ".join(
-        f"{name}: the smoothed loss falls from {search['smoothed'][0]:.2f} to {min(search['smoothed']):.2f}; the range "
-        f"test suggests {search['suggestion']:.2g}."
+        f"{name}: the smoothed loss falls from {search['smoothed'][0]:.2f} to {min(search['smoothed']):.2f}; "
+        f"{suggestion(search)}."
         for name, search in result.searches.items()
     )
     caption = (

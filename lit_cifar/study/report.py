@@ -45,6 +45,7 @@ from lit_cifar.study.wording import (
     p_value,
     pairs,
     signed,
+    suggestion,
     unit,
 )
 
@@ -249,7 +250,7 @@ def _chosen_by(result: StudyResult, run: str) -> str:
         return "the variant's own" if result.study.run_protocol(run).learning_rate == "variant" else "given"
     search = result.searches[run]
     short_runs = len(search.get("confirm_runs", ()))
-    return f"a search: the range test suggests {search['suggestion']:.2g}; {count(short_runs, 'short run')} decided"
+    return f"a search: {suggestion(search)}; {count(short_runs, 'short run')} decided"
 
 
 def _protocol(result: StudyResult) -> Section:

@@ -54,6 +54,12 @@ def pairs(mapping: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in mapping.items())
 
 
+def suggestion(search: Mapping[str, Any]) -> str:
+    """What a range test says."""
+    suggested = search["suggestion"]
+    return "the range test suggests " + ("none" if suggested is None else f"{suggested:.2g}")
+
+
 def bounds(of: Estimate | Comparison) -> tuple[float, float, float]:
     """The mean, or mean difference, and its interval."""
     return of.mean if isinstance(of, Estimate) else of.difference, of.low, of.high

@@ -21,6 +21,7 @@ from lit_cifar.study.plan import Question, Study
 from lit_cifar.study.report import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import VERDICT_RULE
+from lit_cifar.study.wording import suggestion
 
 VOID = {"meta", "link", "img", "br"}
 NAME = "<script>alert('1')</script> | $a_b$ *x* `y` & ![z](http://evil.example/z.png)"
@@ -347,3 +348,8 @@ def test_a_browser_would_refuse_to_load_anything_and_say_so(folder, tmp_path):
     loading = tmp_path / "loading.html"
     loading.write_text(source.replace("</body>", '<img src="http://localhost:9/x.png"></body>'), encoding="utf-8")
     assert "CONSOLE" in dom_in_browser(loading, tmp_path)[1]
+
+
+@pytest.mark.parametrize(("suggested", "words"), [(2.3e-4, "suggests 0.00023"), (None, "suggests none")])
+def test_what_a_range_test_suggests_is_said(suggested: float | None, words: str) -> None:
+    assert suggestion({"suggestion": suggested}).endswith(words)
