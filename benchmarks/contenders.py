@@ -106,10 +106,11 @@ def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
 
 def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     held_out = len(images) // VALIDATION_SHARE
-    pictures, labels = images.images.flatten(1), images.labels
-    mean, std = torch.full((3072,), 127.5), torch.full((3072,), 74.0)
-    network = variants.get("ELU")().build((3, 32, 32), 10)
+    pictures, labels = images.images.flatten(1).to(device), images.labels.to(device)
+    mean, std = torch.full((3072,), 127.5, device=device), torch.full((3072,), 74.0, device=device)
+    network = variants.get("ELU")().build((3, 32, 32), 10).to(device)
     optimizer = torch.optim.NAdam(network.parameters(), lr=2e-4)
 
     def loss_of(indices: Tensor) -> Tensor:
@@ -117,13 +118,15 @@ def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
 
     while True:
         tick()
-        for indices in (torch.randperm(len(images) - held_out) + held_out).split(batch_size):
+        for indices in (torch.randperm(len(images) - held_out, device=device) + held_out).split(batch_size):
             optimizer.zero_grad()
             loss_of(indices).backward()
             optimizer.step()
         with torch.no_grad():
-            for indices in torch.arange(held_out).split(batch_size):
+            for indices in torch.arange(held_out, device=device).split(batch_size):
                 loss_of(indices)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):

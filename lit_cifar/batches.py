@@ -15,16 +15,21 @@ Batch = tuple[Tensor, Tensor]
 
 
 class InMemoryImages(Dataset[Batch]):
-    """Images and labels in memory; an item is a batch, asked for by a tensor of indices."""
+    """Images and labels in a device's memory; an item is a batch there, asked for by a tensor of indices."""
 
     def __init__(self, image_set: ImageSet) -> None:
         self.images = image_set.images
         self.labels = image_set.labels
 
+    def to(self, device: torch.device | str) -> InMemoryImages:
+        """The same images and labels on another device."""
+        return InMemoryImages(ImageSet(self.images.to(device), self.labels.to(device)))
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> Batch:
+        indices = indices.to(self.images.device)
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 

@@ -130,3 +130,10 @@ def test_unit_scaling_divides_by_255() -> None:
 def test_a_constant_pixel_stays_finite() -> None:
     images = torch.full((10, 3, 2, 2), 7, dtype=torch.uint8)
     assert not Scale.fit("standardize", images)(images).any()
+
+
+def test_batches_are_cut_where_the_images_are() -> None:
+    image_set = ImageSet(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    images, labels = InMemoryImages(image_set).to("meta")[torch.tensor([3, 1])]
+    assert (images.device.type, labels.device.type) == ("meta", "meta")
+    assert images.shape == (2, 3, 32, 32)
