@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pandas as pd
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_cifar.files import write_text
 
@@ -22,22 +26,61 @@ def run_loggers(
 
     A continued run keeps what was logged before the step of its checkpoint.
     """
-    tensorboard = TensorBoardLogger(
+    events = EventsFile(
         folder, name=name, version=version, default_hp_metric=False, purge_step=continued_from_step or None
     )
-    return [tensorboard, MetricsFile(folder, name, tensorboard.version, continued_from_step)]
+    return [events, MetricsFile(events, continued_from_step)]
+
+
+class EventsFile(TensorBoardLogger):
+    """Lightning's TensorBoardLogger, but that a run's number is its own and that a full disk is called so."""
+
+    @property
+    def version(self) -> int | str:
+        """Of a new run the first free number, which is taken by making its folder: another run may start right now."""
+        if self._version is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self._version = _taken(Path(self.root_dir), self._get_next_version())
+        return super().version
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers.
+
+        Raises:
+            OSError: which Lightning's method takes for a value that can't be logged.
+        """
+        try:
+            super().log_metrics(metrics, step)
+        except ValueError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
+
+
+def _taken(folder: Path, first: int) -> int:
+    for version in count(first):
+        with suppress(FileExistsError):
+            (folder / f"version_{version}").mkdir(parents=True)
+            break
+    return version
 
 
 class MetricsFile(CSVLogger):
     """Lightning's CSVLogger, but that `metrics.csv` is written whole or not at all and can be continued.
 
     Args:
+        events: The logger in whose folder it is.
         continued_from_step: Rows of earlier steps stay in the file; 0 starts it anew.
     """
 
-    def __init__(self, folder: Path, name: str, version: int | str | None, continued_from_step: int = 0) -> None:
-        super().__init__(folder, name, version)
+    def __init__(self, events: TensorBoardLogger, continued_from_step: int = 0) -> None:
+        super().__init__(events.save_dir, events.name)
+        self.events = events
         self.continued_from_step = continued_from_step
+
+    @property
+    def version(self) -> int | str:
+        return self.events.version
 
     @property
     @rank_zero_experiment

@@ -1,12 +1,34 @@
-"""What is read back from the files that runs write."""
+"""Where runs write, and what is read back."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pandas as pd
 
-from lit_cifar.loggers import read_history
+from lit_cifar.loggers import read_history, run_loggers
+
+
+def test_runs_that_start_in_the_same_instant_have_folders_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "ELU/version_2").mkdir(parents=True)
+    (tmp_path / "ELU/version_4").touch()
+    start = Barrier(8)
+
+    def folders(_: int) -> set[str | None]:
+        loggers = run_loggers(tmp_path, "ELU")
+        start.wait()
+        return {logger.log_dir for logger in loggers}  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(folders, range(8)))
+    assert sorted(found, key=str) == [{str(tmp_path / f"ELU/version_{n}")} for n in ("10", "11", "3", *range(5, 10))]
+
+
+def test_a_run_that_never_starts_leaves_no_folder(tmp_path: Path) -> None:
+    run_loggers(tmp_path, "ELU")
+    assert not list(tmp_path.iterdir())
 
 
 def test_history_has_a_row_an_epoch_however_many_columns_there_are(tmp_path: Path) -> None:
