@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
 from lit_cifar.errors import UserError
-from lit_cifar.quiet import drop_unfounded_advice
+from lit_cifar.quiet import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAKE_ROOM = "Make room; what was finished is kept: `fit --ckpt_path last` or the same `compare` goes on from there."
 
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
     """Run one of lit-cifar's commands; return its exit code."""
     drop_unfounded_advice()
     try:
-        _run(command, arguments)
+        with one_report_of_system_errors():
+            _run(command, arguments)
     except UserError as error:
         return _fail(str(error), error.exit_code)
     except _users_mistakes() as error:
@@ -23,7 +27,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except PermissionError as error:
         return _fail(f"No permission to write {error.filename}: choose another folder or mend its permissions.")
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        return _fail(_in_one_line(error))
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as error:
@@ -63,6 +67,11 @@ def _users_mistakes() -> tuple[type[Exception], ...]:
     """Others' exceptions that are one line; torch and Lightning raise none as long as nobody has imported them."""
     elsewhere = {"variants": "VariantError", "lightning.pytorch.utilities.exceptions": "MisconfigurationException"}
     return tuple(getattr(sys.modules[module], name) for module, name in elsewhere.items() if module in sys.modules)
+
+
+def _in_one_line(error: OSError) -> str:
+    line = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    return f"{line}. {MAKE_ROOM}" if error.errno in NO_ROOM else line
 
 
 def _interrupted() -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 UNFOUNDED = (
     # Everything is logged once an epoch.
@@ -35,3 +38,17 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def one_report_of_system_errors() -> Iterator[None]:
+    """Keep threads from printing a traceback of an OSError.
+
+    TensorBoard's writes in one, and what goes wrong there is raised in the main thread as well.
+    """
+    before = threading.excepthook
+    threading.excepthook = lambda error: None if isinstance(error.exc_value, OSError) else before(error)
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +63,31 @@ def on_pictures(pictures: Path) -> list[object]:
     """Options for a short run on the tiny data set."""
     data = ["--data.source", "folder", "--data.data_dir", pictures, "--data.val_size", 30, "--data.batch_size", 16]
     return [*data, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+
+
+ON_A_SMALL_DISK = """
+mkdir logs && mount -t tmpfs -o size=16m tmpfs logs || exit 99
+"$@"
+code=$?
+rm -f logs/filler
+cp -a logs written
+exit $code
+"""
+
+
+@pytest.fixture
+def on_a_small_disk(workspace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program with `logs/` on a disk of 16 MB of its own; what it has written, less `logs/filler`, stays."""
+    if shutil.which("unshare") is None:
+        pytest.skip("needs Linux: a disk of its own for a process")
+
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
+        alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", *map(str, command)]
+        done = subprocess.run(alone, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603
+        if not Path("written").is_dir():
+            pytest.skip(f"no disk can be mounted here: {done.stderr}")
+        Path("logs").rmdir()
+        Path("written").rename("logs")
+        return done
+
+    return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -274,6 +275,73 @@ def test_a_disk_that_is_full_or_read_only_leaves_the_last_good_files(
     assert "Traceback" not in err
     assert torch.load(LAST, weights_only=True)["global_step"] == STEPS_PER_EPOCH
     assert {path.name for path in LAST.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.parametrize(
+    "largest", [1_000, 400_000], ids=["not even TensorBoard's events fit", "only checkpoints are too large"]
+)
+def test_files_that_may_not_grow_leave_the_last_good_ones(
+    largest: int,
+    uninterrupted: Path,
+    options: list[str],
+    lit_cifar: Run,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with monkeypatch.context() as patch:
+        happening(patch, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard)), STEPS_PER_EPOCH + 2)
+        try:
+            code, _, err = lit_cifar("fit", *options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "File too large. Make room" in err
+    assert torch.load(LAST, weights_only=True)["global_step"] == STEPS_PER_EPOCH
+    code, _, err = lit_cifar("fit", "--ckpt_path", "last")
+    assert code == 0, err
+    assert_equal_runs(RUN, uninterrupted)
+
+
+FILLS_THE_DISK = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from lit_cifar.__main__ import main
+from lit_cifar.module import LitClassifier
+
+calls, original = int(sys.argv[1]), LitClassifier.training_step
+
+def training_step(self, *args):
+    global calls
+    calls -= 1
+    if not calls:
+        with suppress(OSError):
+            Path("logs/filler").write_bytes(bytes(32 << 20))
+    return original(self, *args)
+
+LitClassifier.training_step = training_step
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_really_full_disk_leaves_the_last_good_files(
+    uninterrupted: Path,
+    options: list[str],
+    lit_cifar: Run,
+    on_a_small_disk: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = on_a_small_disk(sys.executable, "-c", FILLS_THE_DISK, STEPS_PER_EPOCH + 2, "fit", *options)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("lit-cifar: error: No space left on device. Make room")
+    assert "Traceback" not in done.stderr
+    assert torch.load(LAST, weights_only=True)["global_step"] == STEPS_PER_EPOCH
+    assert {path.name for path in LAST.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+    code, _, err = lit_cifar("fit", "--ckpt_path", "last")
+    assert code == 0, err
+    assert_equal_runs(RUN, uninterrupted)
 
 
 KILLS_ITSELF = """
