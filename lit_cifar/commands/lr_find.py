@@ -113,11 +113,9 @@ def _print(search: LearningRateSearch, folder: Path, typed: Sequence[str], conso
         for run in search.confirm_runs:
             confirmed.add_row(f"{run.learning_rate:.2g}", f"{run.val_loss:.4f}", f"{run.val_accuracy:.1%}")
         console.print(confirmed)
-    console.print(f"Curve: {folder / 'lr_find.png'}", highlight=False)
-    options = " ".join(_for_fit(typed))
-    console.print(
-        f"lit-cifar fit {options} --model.learning_rate {search.learning_rate:.2g}", highlight=False, soft_wrap=True
-    )
+    console.print(f"Curve: {folder / 'lr_find.png'}", highlight=False, markup=False)
+    command = f"lit-cifar fit {' '.join(_for_fit(typed))} --model.learning_rate {search.learning_rate:.2g}"
+    console.print(command, highlight=False, markup=False, soft_wrap=True)
 
 
 def _for_fit(typed: Sequence[str]) -> list[str]:

@@ -94,7 +94,7 @@ def _print(found: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) ->
         console.print(f"  knobs: {escape(knobs)}\n  learning rate: {variant['learning_rate']:g}")
         console.print(f"  paper: {escape(variant['paper'])}\n  from: {escape(_from(variant))}")
     for plugin in broken:
-        console.print(f"[bold red]{plugin['name']}[/bold red]  is broken: {escape(plugin['error'])}")
+        console.print(f"[bold red]{escape(plugin['name'])}[/bold red]  is broken: {escape(plugin['error'])}")
         console.print(f"  from: {escape(_from(plugin))}")
 
 
