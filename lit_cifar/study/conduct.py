@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +14,9 @@ from typing import Any, TypeVar
 import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
@@ -54,33 +59,51 @@ def conduct(
     """
     _check(study)
     source = CIFAR10DataModule(**data).source
-    console.print(f"[bold]{study.title}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
+    console.print(f"[bold]{escape(study.title)}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
     source.prepare()
     data = {**data, "source": settled(data["source"], source)}  # workers must not choose again
-    console.print(f"Data: {source.name}. Folder: {folder}", highlight=False)
+    console.print(f"Data: {source.name}. Folder: {folder}", highlight=False, markup=False)
+    with alone_in(folder):
+        learning_rates = _search(study, data, folder, engine, console)
+        runs = [_with_learning_rate(run, learning_rates) for run in plan_runs(study, data)]
+        rows = _run(runs, folder, engine, console, source.name)
+        result = _collect(study, runs, rows, folder, command, source.name)
+    console.print(table(result.summary, study, source.name))
+    console.print(
+        f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}", highlight=False, markup=False
+    )
+    return result
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the study's folder against another `compare`; however a process ends, the kernel lets its lock go.
+
+    Raises:
+        UserError: naming the process that holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / ".lock.pid"
     try:
         with FileLock(folder / ".lock", timeout=1):
-            learning_rates = _search(study, data, folder, engine, console)
-            runs = [_with_learning_rate(run, learning_rates) for run in plan_runs(study, data)]
-            rows = _run(runs, folder, engine, console, source.name)
-            result = _collect(study, runs, rows, folder, command, source.name)
+            write_text(holder, f"{os.getpid()} on {platform.node()}")
+            yield
     except Timeout as error:
-        raise UserError(f"Another `compare` is at work in {folder}: wait for it, or give another --output.") from error
-    console.print(table(result.summary, study, source.name))
-    console.print(f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}", highlight=False)
-    return result
+        process = holder.read_text(encoding="utf-8")
+        raise UserError(
+            f"Another `compare` is at work in {folder} (process {process}): wait for it, or give another --output."
+        ) from error
 
 
 def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
     """The summary for a terminal: means over seeds, of accuracies with the half-widths of their 95 % intervals."""
     columns = [column for column in TERMINAL_COLUMNS if column in summary]
-    title = f"{study.title}\n{study.seeds} seeds, mean ± 95 % interval, {data_source}"
+    title = f"{escape(study.title)}\n{study.seeds} seeds, mean ± 95 % interval, {escape(data_source)}"
     shown_table = Table("run", "lr", *(TERMINAL_COLUMNS[column] for column in columns), title=title)
     for row in summary.to_dict("records"):
         cells = [_with_interval(row, column) for column in columns]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        shown_table.add_row(f"{row['run']}{failed}", f"{row['lr']:.2g}", *cells)
+        shown_table.add_row(Text(f"{row['run']}{failed}"), f"{row['lr']:.2g}", *cells)
     return shown_table
 
 
@@ -107,7 +130,8 @@ def _search(study: Study, data: Mapping[str, Any], folder: Path, engine: Engine,
     rows = _run(searches, folder, engine, console, "")
     for row in rows:
         if row["status"] != "ok":
-            console.print(f"[bold]{row['run']} keeps its variant's learning rate: {row['reason']}", highlight=False)
+            kept = f"{row['run']} keeps its variant's learning rate: {row['reason']}"
+            console.print(kept, style="bold", highlight=False, markup=False)
     return {row["run"]: row["lr"] for row in rows if row["status"] == "ok"}
 
 

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Row
@@ -56,14 +57,15 @@ class StudyProgress:
         self._done_here += here
         self._running.pop(run.label, None)
         if here:
-            self.console.print(f"[{self._done}/{self.total}] {run.label}: {outcome(row)}", highlight=False)
+            line = f"[{self._done}/{self.total}] {run.label}: {outcome(row)}"
+            self.console.print(line, highlight=False, markup=False)
         self._show()
 
     def _show(self) -> None:
         self._bar.update(self._task, completed=self._done, left=self._time_left())
         table = Table.grid(padding=(0, 2))
         for label, state in self._running.items():
-            table.add_row(label, state)
+            table.add_row(Text(label), state)
         self._live.update(Group(table, self._bar))
 
     def _time_left(self) -> str:

@@ -19,8 +19,9 @@ from lit_cifar.errors import UserError
 from lit_cifar.quiet import silence_lightning
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report, Row, execute
-from lit_cifar.study.workers import POLL_SECONDS, TRIES, FinishedRun
+from lit_cifar.study.workers import TRIES, FinishedRun
 
+POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5
 
 
@@ -104,9 +105,6 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
 
 def _execute_on_cluster(run: PlannedRun, folder_here: Path, news: Any) -> tuple[Row, bytes]:
     """A run's row, and its folder as an archive: the machine may be another one, with other disks."""
-    import torch
-
-    torch.set_num_threads(1)
     silence_lightning()
     if folder_here.is_dir():  # relative paths mean what they mean to the one who typed them
         os.chdir(folder_here)

@@ -6,7 +6,11 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+import lit_cifar
 from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, HParamsRow, LayerStatistics, RunDescription, StopOnNonFiniteLoss
 from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -33,7 +38,6 @@ from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.tested import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.tensorboard import add_to_row
 from lit_cifar.uncertainty import evaluate, mc_predict, sample_points
-from variants import VariantError
 
 TEST_SCORES = {"accuracy": "acc", "nll": "nll", "ece": "ece"}
 """What TensorBoard's HParams tab gets, and what it is called in a row."""
@@ -45,8 +49,24 @@ Report = Callable[[str, int, float], None]
 """Told of each finished epoch: the run's label, the number of epochs and the validation accuracy."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """How many threads share a matrix product changes its last bits: a run has one, however many run at a time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
-    """Do one run and keep its row in the run's folder; a run that fails is a row that says why."""
+    """Do one run and keep its row in the run's folder; a run that fails is a row that says why.
+
+    Raises:
+        OSError: which every other run would meet as well: the disk is full, for example.
+    """
     folder = study_folder / run.folder
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted try has left
     folder.mkdir(parents=True)
@@ -54,11 +74,33 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     try:
         work = _search_learning_rate if run.kind == "search" else _train_and_test
         row = {**_described(run), **work(run, folder, report), "status": "ok", "reason": ""}
-    except (UserError, VariantError, RuntimeError, ValueError, MemoryError) as error:
-        row = {**_described(run), "status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a variant may raise anything, and that is no reason to stop the others
+        row = _failed(run, f"{type(error).__name__}: {error}")
+        write_text(folder / "traceback.txt", traceback.format_exc())
     row["seconds"] = round(time.perf_counter() - started, 3)
-    write_text(folder / "result.json", json.dumps({"fingerprint": run.fingerprint, "row": row}, indent=1))
+    _keep(row, run, folder)
     return row
+
+
+def give_up(run: PlannedRun, study_folder: Path, reason: str) -> Row:
+    """Keep the row of a run that can't say itself why it failed, because its process died."""
+    row = _failed(run, reason)
+    _keep(row, run, study_folder / run.folder)
+    return row
+
+
+def _failed(run: PlannedRun, reason: str) -> Row:
+    return {**_described(run), "status": "failed", "reason": reason}
+
+
+def _keep(row: Row, run: PlannedRun, folder: Path) -> None:
+    """Write a row with everything that is needed to get it again."""
+    versions = {"lit_cifar": lit_cifar.__version__, **{name: metadata.version(name) for name in ("torch", "lightning")}}
+    content = {"fingerprint": run.fingerprint, "plan": asdict(run), "versions": versions, "row": row}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "result.json", json.dumps(content, indent=1))
 
 
 def finished_row(run: PlannedRun, study_folder: Path) -> Row | None:
@@ -149,6 +191,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
             by_loss,
             by_accuracy,
         ],
+        plugins=[checkpoints.WholeFiles()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

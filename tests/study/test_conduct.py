@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,13 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lit_cifar.errors import UserError
 from lit_cifar.sources.synthetic import SyntheticSource
+from lit_cifar.study import conduct
+from lit_cifar.study.plan import PlannedRun, Protocol, parse_study, plan_runs
+from lit_cifar.study.progress import StudyProgress
+from lit_cifar.study.result import StudyResult
+from lit_cifar.study.workers import run_all, run_here
 
 COLUMNS = {
     "variant",
@@ -187,6 +197,181 @@ def test_a_study_killed_twice_equals_an_uninterrupted_one(
         assert json.loads(path.read_text())["row"]["seconds"] == seconds, f"{path} was repeated"
     pd.testing.assert_frame_equal(results(interrupted), results(workspace / "whole"))
     assert len(results(interrupted)) == 12
+
+
+DEADLY = """
+import os, signal
+from contextlib import suppress
+from pathlib import Path
+from variants.elu import ELU
+
+class Always(ELU):
+    def build(self, image_shape, num_classes):
+        network = super().build(image_shape, num_classes)
+        network.register_forward_hook(self.dies)
+        return network
+
+    def dies(self, network, inputs, output):
+        if network.training and self.must_die():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def must_die(self):
+        return True
+
+class Once(Always):
+    def must_die(self):
+        first = not Path("died").exists()
+        Path("died").touch()
+        return first
+
+class Fills(Always):
+    def must_die(self):
+        if "FILL" in os.environ:
+            with suppress(OSError):
+                Path("logs/filler").write_bytes(bytes(32 << 20))
+"""
+STUDY_OF_THE_DEADLY = """\
+title: "[/deadly]"
+seeds: 1
+protocol: {max_epochs: 2, batch_size: 16, val_size: 30}
+runs:
+  ELU:
+    model: {variant: {class_path: ELU, init_args: {depth: 2, width: 8}}}
+"""
+
+
+@pytest.fixture
+def deadly(arguments: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[object]]:
+    """Options of `compare` for a study of ELU and of variants that do harm."""
+    (workspace / "deadly.py").write_text(DEADLY)
+    monkeypatch.syspath_prepend(workspace)
+
+    def study(*names: str) -> list[object]:
+        runs = [
+            f"  {name}:\n    model: {{variant: {{class_path: deadly.{name}, init_args: {{depth: 2, width: 8}}}}}}\n"
+            for name in names
+        ]
+        (workspace / "deadly.yaml").write_text(STUDY_OF_THE_DEADLY + "".join(runs))
+        return ["--study", "deadly.yaml", *arguments[2:]]
+
+    return study
+
+
+@pytest.mark.slow
+def test_a_run_whose_worker_is_killed_is_repeated_and_at_last_given_up(
+    lit_cifar: Run, deadly: Callable[..., list[object]], workspace: Path
+) -> None:
+    code, out, err = lit_cifar("compare", *deadly("Always", "Once"), "--workers", 2)
+    assert code == 0, err
+    table = pd.read_csv(workspace / "logs/compare/deadly/results.csv").set_index("run")
+    assert table["status"].to_dict() == {"ELU": "ok", "Always": "failed", "Once": "ok"}
+    assert (
+        "killed (SIGKILL), probably because memory ran out: try fewer --workers, 3 times" in table["reason"]["Always"]
+    )
+    assert table["test_acc"]["Once"] == table["test_acc"]["ELU"]
+    assert err.count("Always, seed 0: Its process was killed") == 2
+    assert err.count("Once, seed 0: Its process was killed") == 1
+    assert "Always, seed 0: failed: Its process was killed" in out
+
+
+@pytest.mark.slow
+def test_a_really_full_disk_stops_a_study_which_goes_on_when_there_is_room(
+    lit_cifar: Run,
+    deadly: Callable[..., list[object]],
+    on_a_small_disk: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["compare", *deadly("Fills"), "--workers", 1]
+    with monkeypatch.context() as patch:
+        patch.setenv("FILL", "")
+        done = on_a_small_disk(sys.executable, "-m", "lit_cifar", *command)
+    assert done.returncode == 1
+    assert "No space left on device. Make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    finished = results(Path("logs/compare/deadly"))
+    assert finished["run"].tolist() == ["ELU"]
+    result = Path("logs/compare/deadly/runs/ELU/seed_0/result.json").read_bytes()
+    code, _, err = lit_cifar(*command[:-1], 0)
+    assert code == 0, err
+    assert results(Path("logs/compare/deadly"))["status"].tolist() == ["ok", "ok"]
+    assert Path("logs/compare/deadly/runs/ELU/seed_0/result.json").read_bytes() == result
+
+
+@pytest.mark.slow
+def test_two_studies_in_the_same_folder(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+    holder = workspace / "logs/compare/tiny/.lock.pid"
+    options = ["compare", *map(str, arguments)]
+    endless = ["--max_epochs", "100000", "--patience", "100000", "--workers", "1"]
+    first = subprocess.Popen([sys.executable, "-m", "lit_cifar", *options, *endless])  # noqa: S603
+    try:
+        while not list(workspace.glob("logs/compare/tiny/runs/*/*/metrics.csv")) and first.poll() is None:
+            time.sleep(0.1)
+        code, _, err = lit_cifar(*options)
+        assert code == 1
+        assert err.endswith("wait for it, or give another --output.\n")
+        assert f"Another `compare` is at work in logs/compare/tiny (process {first.pid} on " in err
+    finally:
+        first.kill()
+        first.wait()
+    assert holder.is_file()
+    code, _, err = lit_cifar(*options, "--workers", 0)
+    assert code == 0, err
+    assert results(workspace / "logs/compare/tiny")["status"].tolist() == ["ok", "ok", "failed"] * 2
+
+
+def test_a_folder_holds_one_study_at_a_time(tmp_path: Path) -> None:
+    with (
+        conduct.alone_in(tmp_path),
+        pytest.raises(UserError, match=rf"\(process {os.getpid()} on "),
+        conduct.alone_in(tmp_path),
+    ):
+        pass
+
+
+def test_what_a_variant_raises_is_the_reason_of_its_row(
+    lit_cifar: Run, deadly: Callable[..., list[object]], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = deadly("Always")
+    monkeypatch.setattr(os, "kill", lambda *_: {}["what is not there"])
+    code, _, err = lit_cifar("compare", *options, "--workers", 0)
+    assert code == 0, err
+    table = pd.read_csv(workspace / "logs/compare/deadly/results.csv")
+    assert table["status"].tolist() == ["ok", "failed"]
+    assert table["reason"][1] == "KeyError: 'what is not there'"
+    traceback = (workspace / "logs/compare/deadly/runs/Always/seed_0/traceback.txt").read_text()
+    assert "in dies" in traceback
+
+
+def test_a_run_can_be_repeated_from_its_folder_whatever_threads_there_are(tmp_path: Path, pictures: Path) -> None:
+    data = {"source": "folder", "data_dir": str(pictures)}
+    threads = []
+    planned = plan_runs(parse_study(STUDY, source="tiny.yaml", name="tiny"), data)[1]
+    [(_, row, _)] = run_all([planned], tmp_path / "first", run_here, lambda *_: None)
+    assert row["status"] == "ok", row
+    plan = json.loads((tmp_path / "first" / planned.folder / "result.json").read_text())["plan"]
+    repeated = PlannedRun(**plan | {"protocol": Protocol(**plan["protocol"])})
+    torch.set_num_threads(2)
+    [(_, again, _)] = run_all(
+        [repeated], tmp_path / "again", run_here, lambda *_: threads.append(torch.get_num_threads())
+    )
+    assert set(threads) == {1}
+    assert torch.get_num_threads() == 2
+    assert {name: row[name] for name in row.keys() - TIMES} == {name: again[name] for name in again.keys() - TIMES}
+
+
+def test_names_are_no_markup(study_result: StudyResult) -> None:
+    run = PlannedRun(name="[/x]", seed=0, model={}, data={}, protocol=Protocol())
+    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=150)
+    with StudyProgress(1, console) as progress:
+        progress.epoch(run.label, 1, 0.5)
+        progress.finished(run, {"status": "failed", "reason": "[/y]"}, here=True)
+    summary = study_result.summary.assign(run="[/x]")
+    console.print(conduct.table(summary, replace(study_result.study, title="[/title]"), "[/data]"))
+    shown = console.export_text()
+    assert "[1/1] [/x], seed 0: failed: [/y]" in shown
+    assert shown.count("│ [/x]") == len(summary)
+    assert "[/title]" in shown
+    assert "[/data]" in shown
 
 
 @pytest.mark.slow
