@@ -170,9 +170,9 @@ def workers(options: argparse.Namespace) -> str:
     rows = []
     for count in dict.fromkeys((1, options.threads)):
         took = _seconds([*LIT_CIFAR, "compare", *study, "--workers", str(count)])
-        rows.append((str(count), str(options.threads // count), f"{took:.0f}"))
-    note = "A study of eight runs of four epochs, from command to report, once each; the threads are divided."
-    return section("Worker processes", note, ("workers", "threads each", "seconds"), rows)
+        rows.append((str(count), f"{took:.0f}"))
+    note = "A study of eight runs of four epochs, from command to report, once each; every run has one thread."
+    return section("Worker processes", note, ("workers", "seconds"), rows)
 
 
 def mc_dropout(options: argparse.Namespace) -> str:
