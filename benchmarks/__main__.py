@@ -43,8 +43,8 @@ def main() -> None:
     for section in options.only:
         parts.append(SECTIONS[section](options))
         print(f"\n{parts[-1]}", flush=True)
-    if options.output:
-        write_text(options.output, "\n\n".join(parts) + "\n")
+        if options.output:  # after each section: nothing is lost if a later one fails
+            write_text(options.output, "\n\n".join(parts) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -74,6 +74,13 @@ def test_learns_and_logs(data: CIFAR10DataModule, tmp_path: Path) -> None:
     assert test["test/loss"] < 1
 
 
+def test_an_epoch_that_ends_early_is_timed(data: CIFAR10DataModule, tmp_path: Path) -> None:
+    fit = trainer(tmp_path, EpochTime(), max_epochs=-1, max_steps=1)
+    fit.fit(small(), datamodule=data)
+    assert fit.callback_metrics["train/seconds"] > 0
+    assert fit.callback_metrics["train/images_per_second"] > 0
+
+
 def test_same_seed_same_weights(data: CIFAR10DataModule, tmp_path: Path) -> None:
     weights = []
     for _ in range(2):

@@ -36,8 +36,9 @@ class EpochTime(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._images += len(batch[1])
-        if trainer.is_last_batch:
-            self._seconds = perf_counter() - self._started
+        self._seconds = (
+            perf_counter() - self._started
+        )  # whichever batch is the last: --trainer.max_steps may end an epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("train/seconds", self._seconds)
