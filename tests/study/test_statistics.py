@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,11 +76,21 @@ def test_p_value_counts_ties_that_floats_hide():
 def test_p_value_of_many_pairs_is_sampled_and_seeded():
     rng = np.random.default_rng(0)
     treatment, baseline = rng.normal(0.6, 1, size=18), rng.normal(size=18)
-    first, again = (compare_paired(treatment, baseline, better="higher", seed=4) for _ in range(2))
+    first, again = (compare_paired(treatment, baseline, better="higher", margin=0.1, seed=4) for _ in range(2))
     assert first == again
+    assert first.p_value * (2**16 + 1) / 2 == pytest.approx(round(first.p_value * (2**16 + 1) / 2))  # so many flips
     signs = rng.choice([-1, 1], size=(50_000, 18))
     difference = treatment - baseline
     assert first.p_value == pytest.approx(np.mean(np.abs(signs @ difference) >= abs(difference.sum())), abs=0.01)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3])
+def test_differences_are_rounded_to_six_digits_in_any_unit(unit):
+    """Accuracies in percent, losses of thousandths: the ties above are found, and no difference is rounded away."""
+    treatment, baseline = np.asarray([0.5432, 0.5021, 0.4521, 0.5]), np.asarray([0.5411, 0.5, 0.45, 0.5021])
+    found = compare_paired(treatment * unit, baseline * unit, better="higher")
+    assert found.p_value == 10 / 16
+    assert found.difference == pytest.approx(0.00105 * unit)
 
 
 @pytest.mark.parametrize("n", [2, 5, 8])
@@ -186,6 +197,14 @@ def test_a_plain_gain_is_answered(better, answer):
     assert (verdict.answer, str(verdict), verdict.adjusted_p) == (answer, answer, 2 / 64)
 
 
+def test_an_interval_that_touches_the_limit_decides_nothing():
+    clear = compare_paired([0.02, 0.015, 0.01, 0.03, 0.012, 0.018], [0.0] * 6, better="higher", margin=0.05)
+    assert judge([clear])[0].answer == "yes"
+    assert judge([replace(clear, low=-0.01)])[0].answer == "no"
+    for touching in ({"low": 0.0, "high": 0.06}, {"low": -0.01, "high": 0.05}):
+        assert judge([replace(clear, **touching)])[0].answer == "can't tell"
+
+
 def test_too_few_seeds_never_decide_and_name_the_number_needed():
     verdict = judge([compare_paired([0.9 + 0.01 * i for i in range(5)], [0.1] * 5, better="higher")])[0]
     assert (verdict.answer, verdict.seeds_needed) == ("can't tell", 6)
@@ -224,6 +243,9 @@ def test_the_margin_is_on_the_better_side():
     assert judge([worse])[0].answer == "no"
     assert judge([better])[0].answer == "yes"
     assert better.gain_interval == (-better.high, -better.low)
+    for sign, direction in ((-1, "higher"), (1, "lower")):
+        loss = compare_paired(sign * change, np.zeros(7), better=direction, margin=0.5)
+        assert loss.margin_p_value == loss.smallest_p  # a loss as large as the margin is far below the margin
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import Draw, Masks, SeededMasks, active_dropout, masked_dropout
-from lit_cifar.uncertainty.dropout import _starts
+from lit_cifar.uncertainty.dropout import _starts, takes_masks
 
 
 def draw(rate: float, shape: tuple[int, ...], samples: range, images: range, *, call: int = 0) -> Draw:
@@ -149,6 +149,24 @@ def test_rows_that_are_not_images_are_refused() -> None:
         assert layer(torch.ones(8, 5)).shape == (8, 5)
         with pytest.raises(UserError, match=r"shape \[6, 4\] for 4 images"):
             layer(torch.ones(6, 4))
+
+
+def takes_the_short_way(layer: nn.Module, linear: nn.Linear, x: Tensor) -> bool:
+    with masked_dropout(layer, SeededMasks(0)):
+        return takes_masks(linear, layer, x)
+
+
+def test_masks_go_to_the_linear_layer_where_that_is_the_same() -> None:
+    linear, x = nn.Linear(9, 2), torch.ones(4, 9)
+    assert takes_the_short_way(nn.Dropout(0.5), linear, x)
+    assert takes_the_short_way(nn.AlphaDropout(0.5), linear, x)
+    assert not takes_the_short_way(nn.Dropout(1.0), linear, x)  # nothing is left to scale up
+    assert not takes_the_short_way(nn.Dropout(0.5), linear, torch.ones(4, 5, 9))
+    assert not takes_the_short_way(nn.Dropout1d(0.5), linear, x)
+    assert not takes_the_short_way(nn.Dropout(0.5), type("Named", (nn.Linear,), {})(9, 2), x)
+    watched = nn.Dropout(0.5)
+    watched.register_forward_pre_hook(lambda layer, inputs: None)
+    assert not takes_the_short_way(watched, linear, x)
 
 
 class Gaussian(nn.Dropout):
