@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lit_cifar import learning_rate
 from lit_cifar.errors import UserError
-from lit_cifar.learning_rate import SMOOTHING, LearningRateCurve, read_curve
+from lit_cifar.learning_rate import MIN_LOSSES, SMOOTHING, LearningRateCurve, read_curve
 
 RATES = np.geomspace(1e-6, 10, 141)
 DROP, EXPLOSION = 1e-3, 0.05
@@ -103,6 +103,16 @@ def test_a_denser_sweep_says_the_same():
         assert decades(a, b) < 0.08
 
 
+def test_steepest_is_per_decade_however_densely_a_stretch_is_swept():
+    rates = np.sort(np.append(RATES, np.geomspace(0.7 * DROP, 1.5 * DROP, 60)))
+    assert decades(read_curve(rates, typical(rates)).steepest, DROP) < 0.15
+
+
+def test_noise_is_the_standard_deviation_of_the_losses():
+    losses = np.linspace(3, 2, 20_000) + np.random.default_rng(0).normal(0, 0.05, size=20_000)
+    assert learning_rate._noise(losses)[-1] == pytest.approx(0.05, rel=0.03)
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_losses_that_are_not_finite_end_the_curve(broken):
     losses = typical(noise=0.02)
@@ -180,6 +190,13 @@ def test_a_flat_curve_has_no_suggestion(seed):
 def test_too_few_losses_say_what_to_do(rates, losses, message):
     with pytest.raises(UserError, match=message):
         read_curve(rates, losses)
+
+
+def test_just_enough_losses_are_read():
+    enough = 10 + MIN_LOSSES  # ten are the warm-up: half a decade
+    assert read_curve(RATES[:enough], typical()[:enough]).losses
+    with pytest.raises(UserError, match=f"{MIN_LOSSES - 1} losses to read"):
+        read_curve(RATES[: enough - 1], typical()[: enough - 1])
 
 
 @pytest.mark.parametrize(
