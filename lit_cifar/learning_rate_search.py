@@ -9,12 +9,12 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stderr, suppress
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.tuner import Tuner
 
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
@@ -31,9 +31,9 @@ STEP = math.sqrt(10)
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """A short training at one learning rate: its best epoch, which is the one that a training keeps.
+    """A short training at one learning rate, as its last epoch left it; the loss is infinite if it blew up.
 
-    The loss is infinite if it blew up at once.
+    (Not its best epoch: in the first ones a network that knows nothing yet may have the lowest loss.)
     """
 
     learning_rate: float
@@ -132,26 +132,18 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
     return read_curve(learning_rates, losses)
 
 
-class _Epochs(Callback):
-    """The validation loss and accuracy of each epoch."""
-
-    def __init__(self) -> None:
-        self.scores: list[tuple[float, float]] = [(math.inf, 0.0)]
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loss, accuracy = (trainer.callback_metrics[f"val/{name}"].item() for name in ("loss", "accuracy"))
-        if math.isfinite(loss):
-            self.scores.append((loss, accuracy))
-
-
 def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
     """Train some epochs at one learning rate."""
     model, data = make(learning_rate)
-    seen = _Epochs()
-    with tempfile.TemporaryDirectory() as folder, suppress(NonFiniteLossError):
-        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss(), seen], **trainer_options)
-        trainer.fit(model, datamodule=data)
-    return ConfirmRun(learning_rate, *min(seen.scores))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss()], **trainer_options)
+        try:
+            trainer.fit(model, datamodule=data)
+        except NonFiniteLossError:
+            return ConfirmRun(learning_rate, math.inf, 0.0)
+    metrics = trainer.callback_metrics
+    loss = metrics["val/loss"].item()
+    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, metrics["val/accuracy"].item())
 
 
 def _trainer(folder: str, **options: Any) -> Trainer:
