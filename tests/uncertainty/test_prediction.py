@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ from lit_cifar.uncertainty import (
     sample_points,
     sampled_logits,
 )
+from lit_cifar.uncertainty.sampling import _measure
 
 PlainLoop = Callable[[nn.Module, Tensor, int], Tensor]
+CLASSES = 3
 BUDGETS = (5_000, 30_000, 100_000, 2**28)
 both_kinds = pytest.mark.parametrize("masks", ["independent", "shared"])
 
@@ -93,6 +96,13 @@ def test_independent_masks_agree_over_all_images(network: nn.Module, images: Ten
     assert 0.5e-4 < stats.chi2(len(images)).cdf(statistic) < 1 - 0.5e-4
 
 
+def test_a_hundred_samples_with_masks_of_their_own_unless_said_otherwise(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 3)).eval()
+    usual = mc_predict(network, images.float(), keep_samples=True)
+    said = mc_predict(network, images.float(), samples=100, masks="independent", seed=0, keep_samples=True)
+    assert torch.equal(usual.samples, said.samples)
+
+
 def test_images_share_masks_or_do_not(images: Tensor) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.Dropout(0.5), nn.Linear(4, 3)).eval()
     same = images[:1].expand(12, -1, -1, -1).float() / 255
@@ -110,11 +120,20 @@ def test_same_for_every_memory_budget(network: nn.Module, images: Tensor, masks:
     results = []
     for budget in BUDGETS:
         with sampled_logits(network, images, samples=9, masks=masks, memory_budget=budget) as cut:
-            pieces.add(tuple((piece.samples, piece.images) for piece in cut))
+            places = [(piece.samples, piece.images, piece.logits.shape) for piece in cut]
+        assert all(shape == (len(samples), len(part), CLASSES) for samples, part, shape in places)
+        covered = [(sample, image) for samples, part, _ in places for sample in samples for image in part]
+        assert sorted(covered) == list(product(range(9), range(len(images))))
+        pieces.add(tuple(places))
         results.append(mc_predict(network, images, samples=9, masks=masks, memory_budget=budget, keep_samples=True))
     assert len(pieces) > 2
     for result in results[1:]:
         assert_same(results[0], result)
+
+
+def test_memory_is_judged_by_the_largest_tensor_a_row_passes_through() -> None:
+    narrow_wide_narrow = [nn.Sequential(nn.Linear(2, 50), nn.Linear(50, 3))]
+    assert _measure(narrow_wide_narrow, torch.ones(4, 2))[1] == 50 * 4
 
 
 def test_first_samples_and_first_images_do_not_depend_on_the_others(network: nn.Module, images: Tensor) -> None:
@@ -396,7 +415,7 @@ def test_everything_is_restored_after_an_error_in_the_network(images: Tensor) ->
 def test_curve_scores_the_mean_of_the_first_samples(
     network: nn.Module, images: Tensor, labels: Tensor, masks: str
 ) -> None:
-    points = (8, 1, 3)
+    points = (9, 1, *range(8, 1, -1))
     curves = [
         sample_curve(
             mc_predict(network, images, samples=9, masks=masks, points=points, memory_budget=budget).after,
