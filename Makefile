@@ -8,7 +8,7 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-lowest test-newest coverage fuzz lint bench bench-keras format docs clean
+.PHONY: help setup run test test-all test-lowest test-newest coverage mutation fuzz lint bench bench-keras format docs clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ test-newest:  ## Run the tests with the newest versions there are, with PYTHON=p
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[ray,test]'
 	.venv-newest/bin/python -m pytest -n auto
 
+mutation: $(INSTALLED_DEV)  ## Change uncertainty/, learning_rate.py and statistics.py in small ways: does a test fail? (hours)
+	$(PIP_INSTALL) mutmut
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 fuzz: $(INSTALLED_DEV)  ## Damage pictures, archives and checkpoints at random and read them, for two minutes
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 120
 
@@ -82,4 +87,4 @@ docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into si
 	$(BIN)/mkdocs build --strict
 
 clean:  ## Remove .venv and caches; logs and data stay
-	rm -rf $(VENV) .venv-keras .venv-lowest .venv-newest .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-keras .venv-lowest .venv-newest mutants .mypy_cache .pytest_cache .ruff_cache build *.egg-info
