@@ -18,6 +18,7 @@ from lightning import Trainer
 from lightning.pytorch.tuner import Tuner
 
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
+from lit_cifar.checkpoints import WholeFiles
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.learning_rate import LearningRateCurve, read_curve
 from lit_cifar.module import LitClassifier
@@ -154,6 +155,7 @@ def _trainer(folder: str, **options: Any) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[WholeFiles()],  # the Tuner writes a checkpoint: a full disk must be an OSError
         **options,
     )
 
