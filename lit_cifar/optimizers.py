@@ -58,8 +58,8 @@ class FusedNAdam(optim.NAdam):
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
         torch._foreach_mul_(mu_products, mu)
         mu_product = mu_products[0].item()
-        on_gradient = lr * (1 - mu) / (1 - mu_product)
-        on_momentum = lr * mu_next / (1 - mu_product * mu_next)
+        on_gradient = (1 - mu) / (1 - mu_product)
+        on_momentum = mu_next / (1 - mu_product * mu_next)
         mixed = on_momentum / (on_gradient + on_momentum)
         torch._foreach_lerp_(momenta, gradients, 1 - beta1)
         adam(
@@ -73,7 +73,7 @@ class FusedNAdam(optim.NAdam):
             amsgrad=False,
             beta1=mixed,
             beta2=beta2,
-            lr=(on_gradient + on_momentum) * (1 - mixed**step),  # Adam's own bias correction undone
+            lr=lr * (on_gradient + on_momentum) * (1 - mixed**step),  # Adam's own bias correction undone
             weight_decay=0.0,
             eps=group["eps"],
             maximize=False,

@@ -68,3 +68,10 @@ def test_parameters_that_join_later_or_get_no_gradient_are_those_of_torch() -> N
             optimizer.step()
         paths.append(torch.stack([late, unused, early]).detach())
     torch.testing.assert_close(*paths, rtol=1e-4, atol=1e-5)
+
+
+def test_a_learning_rate_of_zero_moves_nothing() -> None:
+    p = nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    FusedNAdam([p], lr=0.0).step()
+    assert (p == 1).all()
