@@ -71,7 +71,7 @@ lint: $(INSTALLED_DEV)  ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(INSTALLED_DEV)  ## Measure speed against references (some 20 minutes; leave the machine alone)
+bench: $(INSTALLED_DEV)  ## Measure speed against references (half an hour or more; leave the machine alone)
 	$(BIN)/python -m benchmarks --output benchmarks/results.md
 
 bench-keras: $(INSTALLED_DEV)  ## The same with Keras as one more reference, installed into .venv-keras
