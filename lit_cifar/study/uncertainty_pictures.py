@@ -72,16 +72,16 @@ def _with_more(seeds: Sequence[Evaluation]) -> str:
 
 def _examples(result: StudyResult) -> list[Picture]:
     """Those of one run: pictures of all would be most of the report's bytes."""
-    for run, rows in result.examples.items():
-        title = f"The most and least certain images: {run}, {WAYS['mc']}"
-        drawn = figures.examples(rows, title, result.data_source)
-        caption = (
-            f"The test images that {run} (seed {EXAMPLES_SEED}) is most and least certain of, among those it gets "
-            "right and those it gets wrong, with the class it takes them for and its probability; under a wrong one "
-            "stands what it is."
-        )
-        return [picture(result, "examples", drawn, _examples_alt(run, rows), caption, photographs=True)]
-    return []
+    if not result.examples:
+        return []
+    run, rows = next(iter(result.examples.items()))
+    drawn = figures.examples(rows, f"The most and least certain images: {run}, {WAYS['mc']}", result.data_source)
+    caption = (
+        f"The test images that {run} (seed {EXAMPLES_SEED}) is most and least certain of, among those it gets "
+        "right and those it gets wrong, with the class it takes them for and its probability; under a wrong one "
+        "stands what it is."
+    )
+    return [picture(result, "examples", drawn, _examples_alt(run, rows), caption, photographs=True)]
 
 
 def _examples_alt(run: str, rows: Examples) -> str:
