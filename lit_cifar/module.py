@@ -105,9 +105,9 @@ class LitClassifier(LightningModule):
         return self.network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of uint8 images [B, 3, 32, 32]."""
+        """Logits [B, classes] of uint8 images [B, 3, 32, 32], never in half precision: losses are made of them."""
         logits: Tensor = self._built()(images)
-        return logits
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _built(self) -> nn.Sequential:
         if self.network is None:

@@ -105,7 +105,7 @@ def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[st
     """Mean, standard deviation and share of dead units of each layer's output for uint8 images [N, 3, 32, 32]."""
     found: dict[str, Tensor] = {}
     for name, output in activations(pl_module, images).items():
-        units = output.flatten(1)
+        units = output.flatten(1).float()
         ranges = units.amax(0) - units.amin(0)
         found[f"mean/{name}"], found[f"std/{name}"] = units.mean(), units.std()
         found[f"dead/{name}"] = (ranges <= 1e-3 * units.abs().max()).float().mean()

@@ -57,6 +57,22 @@ def test_config_keeps_the_scheduler(scheduler: str, lit_cifar: Run, capfd: pytes
     assert scheduler in capfd.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:Precision .* is not supported by the model summary")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_other_precisions(precision: str, lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    chosen = ["--trainer.precision", precision, *on_pictures]
+    code, _, err = lit_cifar("fit", "--model.variant", "AlphaDropout", "--trainer.max_epochs", 1, *chosen)
+    assert code == 0, err
+    best = Path("logs/fit/AlphaDropout/version_0/checkpoints/best.ckpt")
+    code, out, err = lit_cifar("test", "--ckpt_path", best, "--model.mc_samples", 3, *chosen)
+    assert code == 0, err
+    assert "mean of 3 MC samples" in out
+    code, _, err = lit_cifar("predict", "--ckpt_path", best, *chosen)
+    assert code == 0, err
+    predictions = pd.read_csv("logs/predict/AlphaDropout/version_0/predictions.csv")
+    assert predictions.filter(like="probability_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+
+
 def test_test_and_validate_need_only_the_checkpoint_and_data(
     fitted: Path, lit_cifar: Run, on_pictures: list[object]
 ) -> None:
