@@ -41,7 +41,16 @@ class Clock(keras.callbacks.Callback):
         clock = time.perf_counter()
 
 
-model.fit(
-    pictures[held_out:], labels[held_out:], batch_size=batch_size, epochs=1000, verbose=0,
-    validation_data=(pictures[:held_out], labels[:held_out]), callbacks=[Clock()],
-)  # fmt: skip
+def batches(chosen, shuffle):
+    """As `fit` makes them of arrays, without tf.data's tuning: with it, epochs wait 4 to 10 s before they begin."""
+    images, classes = tf.constant(pictures[chosen]), tf.constant(labels[chosen])
+    indices = tf.data.Dataset.range(len(images))
+    indices = indices.shuffle(len(images)) if shuffle else indices
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    batched = indices.batch(batch_size).map(lambda places: (tf.gather(images, places), tf.gather(classes, places)))
+    return batched.prefetch(2).with_options(untuned)
+
+
+train, val = batches(slice(held_out, None), shuffle=True), batches(slice(held_out), shuffle=False)
+model.fit(train, epochs=1000, verbose=0, validation_data=val, callbacks=[Clock()])
