@@ -83,6 +83,8 @@ class LayerStatistics(Callback):
                 continue
             for statistic, (words, ideal) in STATISTICS.items():
                 values = torch.tensor(self._history[statistic]).T
+                if values.isnan().all():  # no epoch got to its last step
+                    continue
                 picture = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
                 logger.experiment.add_figure(f"layers/{statistic}", picture, len(values.T) - 1)
 

@@ -96,7 +96,9 @@ class LitCifarCLI(LightningCLI):
         """Each command gets the callbacks that it has a use for."""
         if self._preparing == "fit":
             parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-            parser.set_defaults({"early_stopping.monitor": "val/loss", "early_stopping.patience": 20})
+            # judged after a validation, as --trainer.max_steps may end an epoch before there is one
+            early_stopping = {"monitor": "val/loss", "patience": 20, "check_on_train_epoch_end": False}
+            parser.set_defaults({f"early_stopping.{name}": value for name, value in early_stopping.items()})
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Histograms, "histograms")
             parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST_CHECKPOINT.items()})

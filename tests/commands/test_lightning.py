@@ -57,6 +57,13 @@ def test_config_keeps_the_scheduler(scheduler: str, lit_cifar: Run, capfd: pytes
     assert scheduler in capfd.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # as Lightning should say
+def test_fit_may_end_before_the_first_validation(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    code, _, err = lit_cifar("fit", "--model.variant", "SELU", *SMALL, *on_pictures, "--trainer.max_steps", 1)
+    assert code == 0, err
+    assert {path.name for path in workspace.glob("logs/fit/SELU/version_0/checkpoints/*")} == {"last.ckpt"}
+
+
 @pytest.mark.filterwarnings("ignore:Precision .* is not supported by the model summary")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_other_precisions(precision: str, lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
