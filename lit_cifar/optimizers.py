@@ -1,4 +1,4 @@
-"""NAdam as torch computes it, in three passes over memory instead of a dozen."""
+"""NAdam as torch computes it, in two passes over memory instead of a dozen."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class FusedNAdam(optim.NAdam):
     """torch.optim.NAdam (Dozat 2016) with the same arguments, state and, but for rounding, the same steps.
 
     torch has a fused kernel for Adam, not for NAdam, whose step moves by c₁·gradient + c₂·momentum in place of Adam's
-    momentum. That sum is a momentum too: one that starts from NAdam's and decays by c₂ / (c₁ + c₂). So Adam's kernel
-    does the step, and what it did to the momentum is undone. On accelerators torch's own steps are taken.
+    momentum. That sum is a momentum too, but for a factor c₁ + c₂: the last one decayed by β₁·c₂ / (c₁ + c₂) instead of
+    β₁. So Adam's kernel does the step, and NAdam's momentum is read back from what the kernel left. On accelerators
+    torch's own steps are taken.
     """
 
     @overload
@@ -60,8 +61,7 @@ class FusedNAdam(optim.NAdam):
         mu_product = mu_products[0].item()
         on_gradient = (1 - mu) / (1 - mu_product)
         on_momentum = mu_next / (1 - mu_product * mu_next)
-        mixed = on_momentum / (on_gradient + on_momentum)
-        torch._foreach_lerp_(momenta, gradients, 1 - beta1)
+        decay_of_sum = beta1 * on_momentum / (on_gradient + on_momentum)
         adam(
             parameters,
             gradients,
@@ -71,11 +71,11 @@ class FusedNAdam(optim.NAdam):
             steps,
             fused=True,
             amsgrad=False,
-            beta1=mixed,
+            beta1=decay_of_sum,
             beta2=beta2,
-            lr=lr * (on_gradient + on_momentum) * (1 - mixed**step),  # Adam's own bias correction undone
+            lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
             weight_decay=0.0,
             eps=group["eps"],
             maximize=False,
         )
-        torch._foreach_lerp_(momenta, gradients, 1 - 1 / mixed)  # back to NAdam's momentum
+        torch._foreach_lerp_(momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes
