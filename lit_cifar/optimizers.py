@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import is_
 from typing import Any, overload
 
 import torch
 from torch import Tensor, optim
-from torch.optim.adam import adam
 
 _NEEDS_PLAIN = ("weight_decay", "maximize", "capturable", "differentiable")
 """Options under which torch's own steps are taken."""
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Parameters that the kernel takes at once, and their state; what torch keeps as a number for each is one tensor
+    of which each has its element."""
+
+    parameters: list[Tensor]
+    momenta: list[Tensor]
+    squares: list[Tensor]
+    step: Tensor
+    mu_product: Tensor
+
+    def are(self, parameters: Sequence[Tensor]) -> bool:
+        return len(parameters) == len(self.parameters) and all(map(is_, parameters, self.parameters))
 
 
 class FusedNAdam(optim.NAdam):
@@ -21,6 +37,10 @@ class FusedNAdam(optim.NAdam):
     β₁. So Adam's kernel does the step, and NAdam's momentum is read back from what the kernel left. On accelerators
     torch's own steps are taken.
     """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # called when a state is loaded, too
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.__dict__.pop("_together", None)
 
     @overload
     def step(self, closure: None = ...) -> None: ...
@@ -33,49 +53,61 @@ class FusedNAdam(optim.NAdam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if all(self._is_fusable(group) for group in self.param_groups):
-            for group in self.param_groups:
-                self._step_group(group)
+        gathered = [self._gather(number, group) for number, group in enumerate(self.param_groups)]
+        if all(gathered):
+            for group, together in zip(self.param_groups, filter(None, gathered), strict=True):
+                _step(group, together)
         else:
             super().step()
         return loss
 
-    def _is_fusable(self, group: dict[str, Any]) -> bool:
-        """Whether the kernel can take the group at once: plain options, real numbers on the CPU, as many steps each."""
-        trained = [p for p in group["params"] if p.grad is not None]
-        return (
-            not any(group[option] for option in _NEEDS_PLAIN)
-            and group["betas"][0] > 0
-            and all(p.device.type == "cpu" and p.is_floating_point() for p in trained)
-            and len({float(self.state[p].get("step", 0)) for p in trained}) == 1
-        )
+    def _gather(self, number: int, group: dict[str, Any]) -> _Together | None:
+        """A group's parameters that have gradients, if the kernel can take them at once: plain options, real numbers of
+        one kind on the CPU, as many steps each."""
+        if any(group[option] for option in _NEEDS_PLAIN) or not group["betas"][0] > 0:
+            return None
+        found: dict[int, _Together] = self.__dict__.setdefault("_together", {})
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if number in found and found[number].are(parameters):
+            return found[number]
+        if {(p.device.type, p.is_floating_point()) for p in parameters} != {("cpu", True)}:
+            return None
+        lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+        self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+        _, _, momenta, squares, mu_products, steps = lists
+        if len({p.dtype for p in parameters}) != 1 or len({step.item() for step in steps}) != 1:
+            return None
+        step, mu_product = torch.stack(steps), torch.stack(mu_products)
+        for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
+            self.state[p] |= {"step": own_step, "mu_product": own_product}
+        found[number] = _Together(parameters, momenta, squares, step, mu_product)
+        return found[number]
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        found: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-        self._init_group(group, *found)  # type: ignore[no-untyped-call]
-        parameters, gradients, momenta, squares, mu_products, steps = found
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["momentum_decay"]
-        step = steps[0].item() + 1
-        mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
-        torch._foreach_mul_(mu_products, mu)
-        mu_product = mu_products[0].item()
-        on_gradient = (1 - mu) / (1 - mu_product)
-        on_momentum = mu_next / (1 - mu_product * mu_next)
-        decay_of_sum = beta1 * on_momentum / (on_gradient + on_momentum)
-        adam(
-            parameters,
-            gradients,
-            momenta,
-            squares,
-            [],
-            steps,
-            fused=True,
-            amsgrad=False,
-            beta1=decay_of_sum,
-            beta2=beta2,
-            lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
-        torch._foreach_lerp_(momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes
+
+def _step(group: dict[str, Any], together: _Together) -> None:
+    lr, (beta1, beta2), decay = group["lr"], group["betas"], group["momentum_decay"]
+    together.step.add_(1)
+    step = together.step[0].item()
+    mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
+    together.mu_product.mul_(mu)
+    mu_product = together.mu_product[0].item()
+    on_gradient = (1 - mu) / (1 - mu_product)
+    on_momentum = mu_next / (1 - mu_product * mu_next)
+    decay_of_sum = beta1 * on_momentum / (on_gradient + on_momentum)
+    gradients = [p.grad for p in together.parameters if p.grad is not None]
+    torch._fused_adam_(
+        together.parameters,
+        gradients,
+        together.momenta,
+        together.squares,
+        [],
+        [together.step[0]] * len(gradients),
+        lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
+        beta1=decay_of_sum,
+        beta2=beta2,
+        weight_decay=0.0,
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
+    torch._foreach_lerp_(together.momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
+from io import BytesIO
+
 import pytest
 import torch
 from torch import nn, optim
@@ -75,3 +79,48 @@ def test_a_learning_rate_of_zero_moves_nothing() -> None:
     p.grad = torch.ones(3)
     FusedNAdam([p], lr=0.0).step()
     assert (p == 1).all()
+
+
+def continued(optimizer: optim.Optimizer, parameters: list[nn.Parameter], seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(10):
+        for p in parameters:
+            p.grad = torch.randn(p.shape, generator=generator)
+        optimizer.step()
+    return [p.detach().clone() for p in parameters]
+
+
+@pytest.mark.parametrize("kind", [FusedNAdam, optim.NAdam])
+def test_its_state_is_that_of_each_parameter(kind: type[optim.Optimizer]) -> None:
+    """Loaded by another optimizer, torch's own too, after saving or as it is, for as long as both go on."""
+    parameters = [nn.Parameter(torch.ones(size)) for size in (5, 7)]
+    first = FusedNAdam(parameters, lr=0.01)
+    continued(first, parameters, seed=0)
+    saved = BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    for state in (torch.load(saved, weights_only=True), first.state_dict()):
+        others = [nn.Parameter(p.detach().clone()) for p in parameters]
+        second = kind(others, lr=0.01)
+        continued(second, others, seed=2)
+        second.load_state_dict(deepcopy(state))
+        for mine, other in zip(parameters, others, strict=True):
+            other.data.copy_(mine)
+        found = continued(second, others, seed=1)
+        expected_from = pickle.loads(pickle.dumps((first, parameters)))  # noqa: S301
+        torch.testing.assert_close(found, continued(*expected_from, seed=1), rtol=1e-5, atol=1e-6)
+    assert {float(state["step"]) for state in first.state.values()} == {10.0}
+    assert {float(state["step"]) for state in second.state.values()} == {20.0}
+
+
+def test_parameters_of_two_kinds() -> None:
+    paths = []
+    for kind in (FusedNAdam, optim.NAdam):
+        parameters = [nn.Parameter(torch.ones(5, dtype=dtype)) for dtype in (torch.float32, torch.float64)]
+        optimizer = kind(parameters, lr=0.01)
+        for step in range(1, 6):
+            for p in parameters:
+                p.grad = torch.full_like(p, step)
+            optimizer.step()
+        paths.append([p.detach() for p in parameters])
+    torch.testing.assert_close(*paths)
