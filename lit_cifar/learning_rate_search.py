@@ -1,6 +1,7 @@
 """Search a learning rate: one range test suggests, short confirm runs around the suggestion decide.
 
-A range test that suggests nothing (the loss diverges before it falls clear of its noise) still says where to look.
+A range test that suggests nothing (the loss diverges before it falls clear of its noise) still says where to look. The
+last confirm run is between the others, where a parabola through the best and its neighbours is lowest.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from io import StringIO
+from statistics import fmean
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
@@ -29,12 +31,17 @@ MakeRun = Callable[[float | None], tuple[LitClassifier, CIFAR10DataModule]]
 STEP = math.sqrt(10)
 """Confirm runs are this factor apart: two a decade."""
 
+VALIDATIONS = 4
+"""Confirm runs validate as often in an epoch: so early, batch normalization's running statistics lag behind the
+weights, and neighbouring steps are points of accuracy apart."""
+
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """A short training at one learning rate, as its last epoch left it; the loss is infinite if it blew up.
+    """A short training at one learning rate: means of the validations in its last epoch; the loss is infinite if it
+    blew up.
 
-    (Not its best epoch: in the first ones a network that knows nothing yet may have the lowest loss.)
+    (Not of its best epoch: in the first ones a network that knows nothing yet may have the lowest loss.)
     """
 
     learning_rate: float
@@ -77,7 +84,8 @@ def find_learning_rate(
 
     Args:
         make: Gives a fresh model and its data.
-        confirm: Number of confirm runs; if the best is at the edge, runs beyond it follow. 0 trusts the range test.
+        confirm: Number of confirm runs; if the best is at the edge, runs beyond it follow, and then one where a
+            parabola through the best and its neighbours is lowest. 0 trusts the range test.
         confirm_epochs: Epochs of each confirm run.
         min_lr: Where the range test starts.
         max_lr: Where it ends.
@@ -92,9 +100,9 @@ def find_learning_rate(
     with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
         curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
     start = curve.start if confirm else curve.suggestion
-    runs: dict[int, ConfirmRun] = {}
+    runs: dict[float, ConfirmRun] = {}
 
-    def run(position: int) -> None:
+    def run(position: float) -> None:
         learning_rate = start * STEP**position
         runs[position] = short_run(make, learning_rate, confirm_epochs, **trainer_options)
         on_confirmed(runs[position])
@@ -104,11 +112,27 @@ def find_learning_rate(
         run(position)
     while len(runs) > 1:
         best = min(runs, key=lambda position: runs[position].val_loss)
-        beyond = best - 1 if best == min(runs) else best + 1 if best == max(runs) else None
-        if beyond is None or not min_lr <= start * STEP**beyond <= max_lr:
+        if min(runs) < best < max(runs):
+            between = best + _vertex(*(runs[best + side].val_loss for side in (-1, 0, 1)))
+            if between not in runs:
+                run(between)
+            break
+        beyond = best - 1 if best == min(runs) else best + 1
+        if not min_lr <= start * STEP**beyond <= max_lr:
             break
         run(beyond)
     return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
+
+
+def _vertex(below: float, lowest: float, above: float) -> float:
+    """Where a parabola through losses at -1, 0 and 1 is lowest, within half a step of 0.
+
+    A neighbour that blew up says that the other side is better, but not by how much; losses all alike say nothing.
+    """
+    if math.isinf(below) or math.isinf(above):
+        return 0.25 * (math.isinf(below) - math.isinf(above))
+    bend = below - 2 * lowest + above
+    return 0.5 * (below - above) / bend if bend else 0.0
 
 
 def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
@@ -136,15 +160,33 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
 def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
     """Train some epochs at one learning rate."""
     model, data = make(learning_rate)
+    validations = _Validations()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(folder, max_epochs=epochs, callbacks=[StopOnNonFiniteLoss()], **trainer_options)
+        trainer = _trainer(
+            folder,
+            max_epochs=epochs,
+            val_check_interval=1 / VALIDATIONS,
+            callbacks=[StopOnNonFiniteLoss(), validations],
+            **trainer_options,
+        )
         try:
             trainer.fit(model, datamodule=data)
         except NonFiniteLossError:
             return ConfirmRun(learning_rate, math.inf, 0.0)
-    metrics = trainer.callback_metrics
-    loss = metrics["val/loss"].item()
-    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, metrics["val/accuracy"].item())
+    loss, accuracy = (fmean(found[-VALIDATIONS:]) for found in (validations.losses, validations.accuracies))
+    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, accuracy)
+
+
+class _Validations(Callback):
+    """Keeps what each validation found."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.losses.append(trainer.callback_metrics["val/loss"].item())
+        self.accuracies.append(trainer.callback_metrics["val/accuracy"].item())
 
 
 def _trainer(folder: str, **options: Any) -> Trainer:

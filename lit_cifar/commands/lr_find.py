@@ -40,7 +40,12 @@ class _LRFindCLI(LitCifarCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         add = parser.add_argument
-        add("--confirm", type=int, default=0, help="Train so many learning rates around the suggestion and rank them.")
+        add(
+            "--confirm",
+            type=int,
+            default=0,
+            help="Train at least so many learning rates around the suggestion and rank them.",
+        )
         add("--confirm_epochs", type=int, default=3, help="Epochs of each confirm run.")
         add("--min_lr", type=float, default=1e-6, help="Where the range test starts.")
         add("--max_lr", type=float, default=1.0, help="Where the range test ends.")
