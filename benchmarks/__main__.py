@@ -179,7 +179,7 @@ def mc_dropout(options: argparse.Namespace) -> str:
     """What `benchmarks/mc_dropout.py` prints."""
     arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
     program = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
-    printed = subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    printed = subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     return f"## MC dropout\n\n```\n{printed.stdout.strip()}\n```"
 
 
