@@ -77,7 +77,8 @@ def builds_fresh_networks(variant_class: type[Variant]) -> None:
 def gives_logits(variant_class: type[Variant]) -> None:
     """It gives a finite logit for each image and class, for any number of either."""
     for count, classes in ((4, 10), (1, 3)):
-        logits = _classifier(variant_class, classes=classes).eval()(_images(count))
+        network = _classifier(variant_class, classes=classes).eval().get_submodule("network")
+        logits = network(_images(count))
         _require(isinstance(logits, Tensor), f"it gives a {type(logits).__name__}, not a tensor")
         shape = list(logits.shape)
         _require(shape == [count, classes], f"{count} images and {classes} classes give logits of shape {shape}")
