@@ -70,12 +70,13 @@ class FusedNAdam(optim.NAdam):
         parameters = [p for p in group["params"] if p.grad is not None]
         if number in found and found[number].are(parameters):
             return found[number]
-        if {(p.device.type, p.is_floating_point()) for p in parameters} != {("cpu", True)}:
+        kinds = {(p.device.type, p.dtype) for p in parameters}
+        if len(kinds) != 1 or not all(device == "cpu" and dtype.is_floating_point for device, dtype in kinds):
             return None
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
         self._init_group(group, *lists)  # type: ignore[no-untyped-call]
         _, _, momenta, squares, mu_products, steps = lists
-        if len({p.dtype for p in parameters}) != 1 or len({step.item() for step in steps}) != 1:
+        if len({step.item() for step in steps}) != 1:
             return None
         step, mu_product = torch.stack(steps), torch.stack(mu_products)
         for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
