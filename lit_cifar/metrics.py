@@ -10,6 +10,14 @@ from torchmetrics.utilities import dim_zero_cat
 from lit_cifar.uncertainty import evaluate
 
 
+def totals(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """What a batch adds to an epoch's sums, [3]: loss, right answers, images; of mean loss, logits [B, classes] and
+    labels [B]."""
+    batch_size = len(labels)
+    correct = (logits.argmax(1) == labels).sum()
+    return torch.stack([loss * batch_size, correct, torch.full_like(correct, batch_size)])
+
+
 class LossAndAccuracy(Metric):
     """Mean loss and share of right answers over an epoch."""
 
@@ -19,11 +27,9 @@ class LossAndAccuracy(Metric):
         super().__init__()
         self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits [B, classes] and labels [B]."""
-        batch_size = len(labels)
-        correct = (logits.argmax(1) == labels).sum()
-        self.totals += torch.stack([loss.detach() * batch_size, correct, torch.full_like(correct, batch_size)])
+    def update(self, batch_totals: Tensor) -> None:
+        """Add what `totals` says of a batch."""
+        self.totals += batch_totals
 
     def compute(self) -> dict[str, Tensor]:
         loss, correct, count = self.totals

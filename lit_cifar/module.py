@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -19,11 +18,14 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 import variants
 from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
+from lit_cifar.compiling import CompiledGradients, compile_training_step
+from lit_cifar.empty_hooks import leave_out_empty_hooks
 from lit_cifar.errors import UserError
 from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
 from lit_cifar.scaling import Scale
 from lit_cifar.sparsity import MagnitudePruning, prunable, shrink
+from lit_cifar.steps import logits_of, loss_and_totals
 from lit_cifar.uncertainty import MCPrediction, mc_predict, sample_points
 from variants import Variant
 
@@ -52,6 +54,8 @@ class LitClassifier(LightningModule):
             (magnitude pruning); they stay zero.
         mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
             Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
+        compile: Whether `fit` compiles the training step, which takes up to a minute once and then about half the time
+            of each forward and backward pass. `auto` does so for long trainings, if it can.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class LitClassifier(LightningModule):
         l1: float = 0.0,
         sparsity: float = 0.0,
         mc_samples: int = 0,
+        compile: bool | Literal["auto"] = "auto",  # noqa: A002 - torch's and Lightning's own word
     ) -> None:
         super().__init__()
         if variant is None:
@@ -87,6 +92,9 @@ class LitClassifier(LightningModule):
         self.network: nn.Sequential | None = None
         self.class_names: tuple[str, ...] = ()
         self.mc_samples = mc_samples
+        self.compile_step = compile
+        self._compiled: CompiledGradients | None = None
+        self._gradients: Sequence[tuple[nn.Parameter, Tensor]] = ()
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
         self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
         self._evaluated = 0
@@ -106,8 +114,7 @@ class LitClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of uint8 images [B, 3, 32, 32], never in half precision: losses are made of them."""
-        logits: Tensor = self._built()(images)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits_of(self._built(), images)
 
     def _built(self) -> nn.Sequential:
         if self.network is None:
@@ -115,10 +122,28 @@ class LitClassifier(LightningModule):
         return self.network
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step("train", batch)
+        if self._compiled is not None and len(batch[1]) == self._compiled.batch_size:
+            loss, found, self._gradients = self._compiled(batch)
+        else:  # as for what is left over at an epoch's end
+            loss, found = loss_and_totals(self._built(), batch)
+        self.train_metric.update(found)
+        return loss
+
+    def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
+        if not self._gradients:
+            super().optimizer_zero_grad(*args, **kwargs)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Replace the gradients by those that came with the loss, or have autograd find them."""
+        if not self._gradients:
+            super().backward(loss, *args, **kwargs)
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        self._gradients = ()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step("val", batch)
+        _, found = loss_and_totals(self._built(), batch)
+        self.val_metric.update(found)
 
     def on_test_epoch_start(self) -> None:
         self._evaluated = 0
@@ -198,6 +223,8 @@ class LitClassifier(LightningModule):
         if self.sparsity:
             steps = int(self.trainer.num_training_batches)
             self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
+        leave_out_empty_hooks(self.trainer.callbacks)  # type: ignore[attr-defined]
+        self._compiled = compile_training_step(self, self._built(), self.compile_step)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the optimizer's step, then make the zeros that were asked for: a checkpoint never comes in between."""
@@ -240,13 +267,6 @@ class LitClassifier(LightningModule):
         variant = variant or variants.from_spec(described["variant"])
         kwargs.setdefault("learning_rate", described["learning_rate"])
         return super().load_from_checkpoint(checkpoint_path, weights_only=True, variant=variant, **kwargs)
-
-    def _step(self, stage: str, batch: Batch) -> Tensor:
-        images, labels = batch
-        logits = self(images)
-        loss = F.cross_entropy(logits, labels)
-        self._metric(stage).update(loss, logits, labels)
-        return loss
 
     def _metric(self, stage: str) -> LossAndAccuracy:
         metric: LossAndAccuracy = getattr(self, f"{stage}_metric")

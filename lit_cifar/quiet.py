@@ -32,6 +32,8 @@ def drop_unfounded_advice() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip" not in record.getMessage()
     )
+    # torch's compiler says it of every machine that has CUDA's tools and no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def silence_lightning() -> None:

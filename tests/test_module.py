@@ -19,7 +19,7 @@ from lit_cifar import checkpoints
 from lit_cifar.callbacks import EpochTime, RestoreBestWeights
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
-from lit_cifar.metrics import LossAndAccuracy
+from lit_cifar.metrics import LossAndAccuracy, totals
 from lit_cifar.module import LitClassifier
 
 
@@ -58,7 +58,7 @@ def test_loss_and_accuracy_agree_with_torchmetrics() -> None:
     metric, logits, labels = LossAndAccuracy(), torch.randn(50, 5), torch.randint(5, (50,))
     for chunk in (slice(0, 7), slice(7, 30), slice(30, 50)):
         loss = torch.nn.functional.cross_entropy(logits[chunk], labels[chunk])
-        metric.update(loss, logits[chunk], labels[chunk])
+        metric.update(totals(loss, logits[chunk], labels[chunk]))
     found = metric.compute()
     torch.testing.assert_close(found["loss"], torch.nn.functional.cross_entropy(logits, labels))
     torch.testing.assert_close(found["accuracy"], multiclass_accuracy(logits, labels, 5, average="micro"))
@@ -197,3 +197,16 @@ def test_a_pickle_bomb_is_refused_and_does_not_run(tmp_path: Path) -> None:
 def test_predicting_before_training_says_so() -> None:
     with pytest.raises(UserError, match="no trained weights"):
         small()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_lightning_calls_a_callback_for_what_it_does_in_a_step_and_nothing_else(
+    data: CIFAR10DataModule, tmp_path: Path
+) -> None:
+    class Counts(LearningRates):
+        steps = 0
+
+    counts = Counts()
+    counts.on_after_backward = lambda *_: setattr(counts, "steps", counts.steps + 1)  # type: ignore[method-assign]
+    trainer(tmp_path, counts, EpochTime(), max_epochs=1).fit(small(), datamodule=data)
+    assert counts.steps == len(counts.seen) == 6
+    assert counts.on_before_backward is None

@@ -1,0 +1,178 @@
+"""The compiled training step: the same training as without, but for rounding."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, Trainer, seed_everything
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+import variants
+from lit_cifar import compiling
+from lit_cifar.compiling import CompiledGradients
+from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.errors import UserError
+from lit_cifar.module import LitClassifier
+from lit_cifar.steps import loss_and_totals
+from variants import Variant
+
+SMALL = {"depth": 3, "width": 16}
+
+
+def train(variant: Variant, pictures: Path, wanted: bool | str, *, steps: int = 200, **options: Any) -> LitClassifier:
+    """In double precision: rounding errors in single precision grow to whole steps behind batch normalization, which
+    takes out what a bias adds, so that the bias has no other gradient."""
+    seed_everything(0, verbose=False)
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=16)
+    model = LitClassifier(variant, learning_rate=1e-4, compile=wanted)  # type: ignore[arg-type]
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, **{"precision": "64-true", **options},
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return model
+
+
+def both_ways(variant: Variant, pictures: Path, **options: Any) -> tuple[LitClassifier, LitClassifier]:
+    """Trained by autograd, and compiled."""
+    plain, fast = (train(variant, pictures, wanted, **options) for wanted in (False, True))
+    assert plain._compiled is None
+    assert fast._compiled is not None
+    return plain, fast
+
+
+def assert_alike(model: LitClassifier, expected: LitClassifier) -> None:
+    torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["ELU", "AlphaDropout", "SwishDropout"])
+def test_200_steps_of_the_compiled_training_are_those_of_the_plain_one(name: str, pictures: Path) -> None:
+    plain, fast = both_ways(variants.get(name)(**SMALL), pictures)
+    assert_alike(fast, plain)
+    torch.testing.assert_close(fast.train_metric.totals, plain.train_metric.totals)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", variants.available())
+def test_25_steps_of_every_variant_at_its_full_depth(name: str, pictures: Path) -> None:
+    """Not 200: Swish with batch normalization turns 1e-11 into 1e-3 in 100 steps, whichever way it is trained."""
+    plain, fast = both_ways(variants.get(name)(), pictures, steps=25)
+    assert_alike(fast, plain)
+
+
+def test_single_precision_is_the_same_but_for_rounding(pictures: Path) -> None:
+    plain, fast = both_ways(variants.get("ELU")(**SMALL), pictures, precision="32-true")
+    torch.testing.assert_close(fast.state_dict(), plain.state_dict(), rtol=1e-3, atol=2e-5)
+
+
+class Partly(Variant):
+    """A first layer that doesn't learn, and one that nothing uses."""
+
+    learning_rate = 1e-3
+
+    def build(self, image_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ELU(), nn.Linear(8, num_classes))
+        network[1].requires_grad_(False)
+        return network
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_nothing_is_compiled_once_the_training_runs(precision: str, pictures: Path) -> None:
+    """Only its start may take long: epochs are timed."""
+
+    class CountCompiled(Callback):
+        counts: tuple[int, ...] = ()
+
+        def on_train_batch_end(self, *_: object) -> None:
+            self.counts += (counters["stats"]["unique_graphs"],)
+
+    compiled = CountCompiled()
+    train(variants.get("ELU")(**SMALL), pictures, True, steps=12, precision=precision, callbacks=[compiled])
+    assert len(set(compiled.counts)) == 1
+
+
+def test_frozen_weights_stay_as_they_are(pictures: Path) -> None:
+    plain, fast = both_ways(Partly(), pictures, steps=20)
+    assert_alike(fast, plain)
+    assert fast.network.body[1].weight.grad is None
+
+
+def test_gradients_are_clipped(pictures: Path) -> None:
+    plain, fast = both_ways(variants.get("ELU")(**SMALL), pictures, steps=20, gradient_clip_val=0.1)
+    assert_alike(fast, plain)
+    assert sum(p.grad.square().sum() for p in fast.network.parameters()).sqrt() <= 0.1 + 1e-6
+
+
+def test_compiling_leaves_network_and_random_numbers_alone() -> None:
+    torch.manual_seed(0)
+    network = variants.get("SwishDropout")(**SMALL).build((3, 32, 32), 10)
+    batch = torch.rand(16, 3, 32, 32), torch.arange(16) % 10
+    before, random = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
+    compiled = CompiledGradients(network, batch)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    loss, found, gradients = compiled(batch)
+    torch.set_rng_state(random)
+    network.load_state_dict(before)
+    expected, expected_totals = loss_and_totals(network, batch)
+    expected.backward()
+    torch.testing.assert_close((loss, found), (expected.detach(), expected_totals))
+    for parameter, gradient in gradients:
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
+    batch = torch.rand(4, 3, 32, 32), torch.arange(4)
+    for width in range(2, 12):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3072, width), nn.Linear(width, 10))
+        loss, _, _ = CompiledGradients(network, batch)(batch)
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"accumulate_grad_batches": 2}, "--trainer.accumulate_grad_batches"),
+        ({"precision": "bf16-mixed"}, "--trainer.precision bf16-mixed"),
+        ({"detect_anomaly": True}, "--trainer.detect_anomaly"),
+    ],
+)
+def test_what_autograd_must_see_to_is_said(options: dict[str, Any], reason: str, pictures: Path) -> None:
+    with pytest.raises(UserError, match=reason):
+        train(variants.get("ELU")(**SMALL), pictures, True, steps=1, **options)
+
+
+class Unruly(Variant):
+    """Looks at a value in its forward pass, which can't be compiled."""
+
+    learning_rate = 1e-3
+
+    def build(self, image_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        class Looks(nn.Linear):
+            def forward(self, images: Tensor) -> Tensor:
+                logits = super().forward(images.flatten(1))
+                return logits * 2 if logits.sum().item() > 0 else logits
+
+        return Looks(3072, num_classes)
+
+
+def test_a_network_that_cannot_be_compiled_trains_all_the_same(
+    pictures: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "WORTHWHILE", 3)
+    with caplog.at_level(logging.INFO, "lightning.pytorch"):
+        model = train(Unruly(), pictures, "auto", steps=5)
+    assert model._compiled is None
+    assert "The training step isn't compiled" in caplog.text
+
+
+def test_short_trainings_are_not_compiled_by_themselves(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "WORTHWHILE", 6)
+    few, many = (train(variants.get("ELU")(**SMALL), pictures, "auto", steps=steps) for steps in (5, 6))
+    assert few._compiled is None
+    assert many._compiled is not None
