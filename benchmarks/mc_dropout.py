@@ -28,6 +28,7 @@ import variants
 from lit_cifar.uncertainty import mc_predict
 
 LEVEL = 1e-3
+SEEDS = range(5)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         epilog="The p-value asks whether the plain loop's samples come from the same distribution: Kolmogorov-Smirnov "
         "tests for each class of 500 images and t-tests of each class's mean over images, the smallest p-value times "
-        f"the number of tests (at most 1). The command fails below {LEVEL}.",
+        f"the number of tests (at most 1), for the worst of {len(SEEDS)} draws. The command fails below {LEVEL}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, default in (("images", 10_000), ("samples", 100), ("repeats", 3), ("batch-size", 1000), ("threads", 2)):
@@ -112,12 +113,20 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def agreement(network: nn.Module, setting: Setting, images: Tensor, samples: int) -> float:
-    """The p-value of the loop's and our samples having one distribution, corrected for the number of tests."""
+    """The p-value of the loop's and our samples having one distribution, corrected for the number of tests.
+
+    Several draws are tested: shared masks are the same for all images, so that a single odd one shows everywhere.
+    """
+    return min(1.0, len(SEEDS) * min(_agreement_of(seed, network, setting, images, samples) for seed in SEEDS))
+
+
+def _agreement_of(seed: int, network: nn.Module, setting: Setting, images: Tensor, samples: int) -> float:
     theirs = plain_loop(network, images, samples, len(images)).numpy()
-    ours = mc_predict(network, images, samples=samples, masks=setting.masks, keep_samples=True, seed=2).samples.numpy()
+    found = mc_predict(network, images, samples=samples, masks=setting.masks, keep_samples=True, seed=seed)
+    ours = found.samples.numpy()
     each = stats.ks_2samp(ours.round(4), theirs.round(4), axis=0, method="asymp").pvalue
     means = stats.ttest_ind(ours.mean(1), theirs.mean(1), axis=0, equal_var=False).pvalue
-    return min(1.0, min(each.min(), means.min()) * (each.size + means.size))
+    return float(min(each.min(), means.min()) * (each.size + means.size))
 
 
 def peak_memory(setting: Setting, options: argparse.Namespace) -> int:

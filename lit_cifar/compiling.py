@@ -40,6 +40,8 @@ def compile_training_step(
         _say(trainer, "Compiling the training step: up to a minute (--model.compile false goes without) …")
         with trainer.precision_plugin.train_step_context():
             compiled = CompiledGradients(network, _batch_to_come(trainer, model.device))
+    except UserError:  # the user's second Ctrl-C
+        raise
     except Exception as error:  # compilers fail in many ways, and training can do without
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if wanted is True:
@@ -68,7 +70,7 @@ class CompiledGradients:
     def __init__(self, network: nn.Module, batch: Batch) -> None:
         self.batch_size = len(batch[1])
         self._network = network
-        self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self._parameters = dict(network.named_parameters())
         self._buffers = dict(network.named_buffers())
         options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": batch[1].is_cuda}
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
@@ -88,9 +90,9 @@ class CompiledGradients:
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor]]]:
         """A batch's mean loss, its totals [3], and each parameter with its gradient."""
         torch.compiler.cudagraph_mark_step_begin()
-        detached = {name: p.detach() for name, p in self._parameters.items()}
-        loss, found, gradients = self._compiled(self._network, detached, self._buffers, batch)
-        return loss, found, [(p, gradients[name]) for name, p in self._parameters.items()]
+        learning = {name: p.detach() for name, p in self._parameters.items() if p.requires_grad}
+        loss, found, gradients = self._compiled(self._network, learning, self._buffers, batch)
+        return loss, found, [(self._parameters[name], gradient) for name, gradient in gradients.items()]
 
 
 def _gradients(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, Trainer, seed_everything
+from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -100,6 +100,16 @@ def test_frozen_weights_stay_as_they_are(pictures: Path) -> None:
     plain, fast = both_ways(Partly(), pictures, steps=20)
     assert_alike(fast, plain)
     assert fast.network.body[1].weight.grad is None
+
+
+def test_weights_learn_from_when_they_are_thawed(pictures: Path) -> None:
+    class Thaws(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            pl_module.network.body[1].requires_grad_(trainer.current_epoch >= 2)
+
+    plain, fast = both_ways(Partly(), pictures, steps=20, callbacks=[Thaws()])
+    assert_alike(fast, plain)
+    assert fast.network.body[1].weight.grad.abs().sum() > 0
 
 
 def test_gradients_are_clipped(pictures: Path) -> None:
