@@ -87,12 +87,12 @@ class CompiledGradients:
             torch.compiler.reset()
             self(batch)
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor]]]:
-        """A batch's mean loss, its totals [3], and each parameter with its gradient."""
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor | None]]]:
+        """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones."""
         torch.compiler.cudagraph_mark_step_begin()
         learning = {name: p.detach() for name, p in self._parameters.items() if p.requires_grad}
         loss, found, gradients = self._compiled(self._network, learning, self._buffers, batch)
-        return loss, found, [(self._parameters[name], gradient) for name, gradient in gradients.items()]
+        return loss, found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
 
 
 def _gradients(

@@ -94,7 +94,7 @@ class LitClassifier(LightningModule):
         self.mc_samples = mc_samples
         self.compile_step = compile
         self._compiled: CompiledGradients | None = None
-        self._gradients: Sequence[tuple[nn.Parameter, Tensor]] = ()
+        self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
         self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
         self._evaluated = 0
@@ -225,6 +225,9 @@ class LitClassifier(LightningModule):
             self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
         leave_out_empty_hooks(self.trainer.callbacks)  # type: ignore[attr-defined]
         self._compiled = compile_training_step(self, self._built(), self.compile_step)
+
+    def on_train_end(self) -> None:
+        self._compiled = None  # nothing that can't be pickled stays
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the optimizer's step, then make the zeros that were asked for: a checkpoint never comes in between."""

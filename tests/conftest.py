@@ -15,7 +15,13 @@ from PIL import Image
 from lit_cifar.__main__ import main
 
 CLASSES = ("cat", "dog", "frog")
+COMPILERS = ("c++", "g++", "clang++")
 TRAIN_IMAGES_PER_CLASS, TEST_IMAGES_PER_CLASS = 40, 8
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("compiles") and not any(map(shutil.which, COMPILERS)):
+        pytest.skip("no C++ compiler")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,22 @@ from lit_cifar.module import LitClassifier
 from lit_cifar.steps import loss_and_totals
 from variants import Variant
 
+pytestmark = pytest.mark.compiles
 SMALL = {"depth": 3, "width": 16}
 
 
-def train(variant: Variant, pictures: Path, wanted: bool | str, *, steps: int = 200, **options: Any) -> LitClassifier:
+class WasCompiled(Callback):
+    """Whether the last step was."""
+
+    found = False
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        self.found = pl_module._compiled is not None
+
+
+def train(
+    variant: Variant, pictures: Path, wanted: bool | str, *callbacks: Callback, steps: int = 200, **options: Any
+) -> LitClassifier:
     """In double precision: rounding errors in single precision grow to whole steps behind batch normalization, which
     takes out what a bias adds, so that the bias has no other gradient."""
     seed_everything(0, verbose=False)
@@ -32,17 +45,22 @@ def train(variant: Variant, pictures: Path, wanted: bool | str, *, steps: int = 
     model = LitClassifier(variant, learning_rate=1e-4, compile=wanted)  # type: ignore[arg-type]
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, num_sanity_val_steps=0, **{"precision": "64-true", **options},
+        enable_checkpointing=False, num_sanity_val_steps=0, callbacks=list(callbacks),
+        **{"precision": "64-true", **options},
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return model
 
 
-def both_ways(variant: Variant, pictures: Path, **options: Any) -> tuple[LitClassifier, LitClassifier]:
+def both_ways(
+    variant: Variant, pictures: Path, *callbacks: Callback, **options: Any
+) -> tuple[LitClassifier, LitClassifier]:
     """Trained by autograd, and compiled."""
-    plain, fast = (train(variant, pictures, wanted, **options) for wanted in (False, True))
-    assert plain._compiled is None
-    assert fast._compiled is not None
+    compiled = WasCompiled()
+    plain = train(variant, pictures, False, compiled, *callbacks, **options)
+    assert not compiled.found
+    fast = train(variant, pictures, True, compiled, *callbacks, **options)
+    assert compiled.found
     return plain, fast
 
 
@@ -92,7 +110,7 @@ def test_nothing_is_compiled_once_the_training_runs(precision: str, pictures: Pa
             self.counts += (counters["stats"]["unique_graphs"],)
 
     compiled = CountCompiled()
-    train(variants.get("ELU")(**SMALL), pictures, True, steps=12, precision=precision, callbacks=[compiled])
+    train(variants.get("ELU")(**SMALL), pictures, True, compiled, steps=12, precision=precision)
     assert len(set(compiled.counts)) == 1
 
 
@@ -102,14 +120,17 @@ def test_frozen_weights_stay_as_they_are(pictures: Path) -> None:
     assert fast.network.body[1].weight.grad is None
 
 
-def test_weights_learn_from_when_they_are_thawed(pictures: Path) -> None:
+@pytest.mark.parametrize("thawed", [range(2, 9), range(1, 2)])
+def test_weights_learn_while_they_are_thawed(thawed: range, pictures: Path) -> None:
     class Thaws(Callback):
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            pl_module.network.body[1].requires_grad_(trainer.current_epoch >= 2)
+            pl_module.network.body[1].requires_grad_(trainer.current_epoch in thawed)
 
-    plain, fast = both_ways(Partly(), pictures, steps=20, callbacks=[Thaws()])
+    plain, fast = both_ways(Partly(), pictures, Thaws(), steps=20)
     assert_alike(fast, plain)
-    assert fast.network.body[1].weight.grad.abs().sum() > 0
+    assert not torch.equal(
+        fast.network.body[1].weight, train(Partly(), pictures, False, steps=1).network.body[1].weight
+    )
 
 
 def test_gradients_are_clipped(pictures: Path) -> None:
@@ -175,14 +196,22 @@ def test_a_network_that_cannot_be_compiled_trains_all_the_same(
     pictures: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiling, "WORTHWHILE", 3)
+    compiled = WasCompiled()
     with caplog.at_level(logging.INFO, "lightning.pytorch"):
-        model = train(Unruly(), pictures, "auto", steps=5)
-    assert model._compiled is None
+        train(Unruly(), pictures, "auto", compiled, steps=5)
+    assert not compiled.found
     assert "The training step isn't compiled" in caplog.text
 
 
 def test_short_trainings_are_not_compiled_by_themselves(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "WORTHWHILE", 6)
-    few, many = (train(variants.get("ELU")(**SMALL), pictures, "auto", steps=steps) for steps in (5, 6))
-    assert few._compiled is None
-    assert many._compiled is not None
+    few, many = WasCompiled(), WasCompiled()
+    for steps, compiled in ((5, few), (6, many)):
+        train(variants.get("ELU")(**SMALL), pictures, "auto", compiled, steps=steps)
+    assert not few.found
+    assert many.found
+
+
+def test_a_trained_model_can_be_pickled(pictures: Path) -> None:
+    model = train(variants.get("ELU")(**SMALL), pictures, True, steps=3)
+    assert_alike(pickle.loads(pickle.dumps(model)), model)  # noqa: S301 - our own bytes

@@ -50,15 +50,16 @@ def kill() -> None:
 
 
 @pytest.fixture(scope="module")
-def options(pictures: Path) -> list[str]:
-    """Four epochs with everything random that there is."""
+def options(request: pytest.FixtureRequest, pictures: Path) -> list[str]:
+    """Four epochs with everything random that there is; the parameter is --model.compile."""
     network = "--model.variant AlphaDropout --model.variant.depth 2 --model.variant.width 16"
     zeros = "--model.sparsity 0.5 --model.l1 1e-3"
     training = "--model.scheduler one_cycle --trainer.max_epochs 4 --early_stopping.patience 3"
     data = f"--data.source folder --data.data_dir {pictures} --data.val_size 30 --data.batch_size 16"
     augmentation = "--data.flip true --data.crop_padding 2"
     quiet = "--trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.enable_model_summary false"
-    return " ".join([network, zeros, training, data, augmentation, quiet]).split()
+    compiled = f"--model.compile {getattr(request, 'param', 'false')}"
+    return " ".join([network, zeros, training, data, augmentation, quiet, compiled]).split()
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,7 @@ def test_a_killed_run_goes_back_to_the_last_epoch_and_ends_the_same(
     assert_equal_runs(RUN, uninterrupted)
 
 
+@pytest.mark.parametrize("options", ["false", pytest.param("true", marks=pytest.mark.compiles)], indirect=True)
 def test_a_signal_stops_after_the_step_saves_and_the_run_ends_the_same(
     uninterrupted: Path,
     options: list[str],
