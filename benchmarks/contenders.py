@@ -85,13 +85,23 @@ def ours(tick: Tick, images: ImageSet, batch_size: int, *arguments: str) -> None
     _CLI([*options, *(arguments or ["--model.variant", "ELU"])], images, tick)
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wait_for(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 @torch.no_grad()
 def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """The matrix products of forward and backward passes over the training images, and nothing else."""
+    device = _device()
     sizes = [3072] + [100] * 20 + [10]
-    weights = [torch.randn(outputs, inputs) for inputs, outputs in pairwise(sizes)]
+    weights = [torch.randn(outputs, inputs, device=device) for inputs, outputs in pairwise(sizes)]
     steps = len(images) * (VALIDATION_SHARE - 1) // VALIDATION_SHARE // batch_size
-    signals = [torch.randn(batch_size, size) for size in sizes]
+    signals = [torch.randn(batch_size, size, device=device) for size in sizes]
 
     while True:
         tick()
@@ -102,11 +112,12 @@ def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
                 signals[position + 1].T @ signals[position]
                 if position:
                     signals[position + 1] @ weights[position]
+        _wait_for(device)
 
 
 def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     held_out = len(images) // VALIDATION_SHARE
     pictures, labels = images.images.flatten(1).to(device), images.labels.to(device)
     mean, std = torch.full((3072,), 127.5, device=device), torch.full((3072,), 74.0, device=device)
@@ -125,8 +136,7 @@ def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
         with torch.no_grad():
             for indices in torch.arange(held_out, device=device).split(batch_size):
                 loss_of(indices)
-        if device == "cuda":
-            torch.cuda.synchronize()
+        _wait_for(device)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
