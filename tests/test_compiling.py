@@ -68,7 +68,7 @@ def assert_alike(model: LitClassifier, expected: LitClassifier) -> None:
     torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["ELU", "AlphaDropout", "SwishDropout"])
+@pytest.mark.parametrize("name", ["ELU", "SwishDropout", pytest.param("AlphaDropout", marks=pytest.mark.slow)])
 def test_200_steps_of_the_compiled_training_are_those_of_the_plain_one(name: str, pictures: Path) -> None:
     plain, fast = both_ways(variants.get(name)(**SMALL), pictures)
     assert_alike(fast, plain)
@@ -83,6 +83,7 @@ def test_25_steps_of_every_variant_at_its_full_depth(name: str, pictures: Path) 
     assert_alike(fast, plain)
 
 
+@pytest.mark.slow
 def test_single_precision_is_the_same_but_for_rounding(pictures: Path) -> None:
     plain, fast = both_ways(variants.get("ELU")(**SMALL), pictures, precision="32-true")
     torch.testing.assert_close(fast.state_dict(), plain.state_dict(), rtol=1e-3, atol=2e-5)
@@ -99,7 +100,7 @@ class Partly(Variant):
         return network
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["32-true", "64-true", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_nothing_is_compiled_once_the_training_runs(precision: str, pictures: Path) -> None:
     """Only its start may take long: epochs are timed."""
 
@@ -120,17 +121,15 @@ def test_frozen_weights_stay_as_they_are(pictures: Path) -> None:
     assert fast.network.body[1].weight.grad is None
 
 
-@pytest.mark.parametrize("thawed", [range(2, 9), range(1, 2)])
-def test_weights_learn_while_they_are_thawed(thawed: range, pictures: Path) -> None:
+def test_weights_learn_while_they_are_thawed(pictures: Path) -> None:
     class Thaws(Callback):
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            pl_module.network.body[1].requires_grad_(trainer.current_epoch in thawed)
+            pl_module.network.body[1].requires_grad_(trainer.current_epoch == 1)
 
     plain, fast = both_ways(Partly(), pictures, Thaws(), steps=20)
     assert_alike(fast, plain)
-    assert not torch.equal(
-        fast.network.body[1].weight, train(Partly(), pictures, False, steps=1).network.body[1].weight
-    )
+    untouched = train(Partly(), pictures, False, steps=1)
+    assert not torch.equal(fast.network.body[1].weight, untouched.network.body[1].weight)
 
 
 def test_gradients_are_clipped(pictures: Path) -> None:
@@ -141,7 +140,7 @@ def test_gradients_are_clipped(pictures: Path) -> None:
 
 def test_compiling_leaves_network_and_random_numbers_alone() -> None:
     torch.manual_seed(0)
-    network = variants.get("SwishDropout")(**SMALL).build((3, 32, 32), 10)
+    network = variants.get("SwishDropout")(depth=1, width=8).build((3, 32, 32), 10)
     batch = torch.rand(16, 3, 32, 32), torch.arange(16) % 10
     before, random = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
     compiled = CompiledGradients(network, batch)
@@ -157,9 +156,10 @@ def test_compiling_leaves_network_and_random_numbers_alone() -> None:
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
 
 
+@torch._dynamo.config.patch(recompile_limit=1)
 def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
     batch = torch.rand(4, 3, 32, 32), torch.arange(4)
-    for width in range(2, 12):
+    for width in (2, 3):
         network = nn.Sequential(nn.Flatten(), nn.Linear(3072, width), nn.Linear(width, 10))
         loss, _, _ = CompiledGradients(network, batch)(batch)
         assert loss.isfinite()
