@@ -90,7 +90,7 @@ def test_single_precision_is_the_same_but_for_rounding(pictures: Path) -> None:
 
 
 class Partly(Variant):
-    """A first layer that doesn't learn, and one that nothing uses."""
+    """A network whose first layer does not learn."""
 
     learning_rate = 1e-3
 
