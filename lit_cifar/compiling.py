@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.func import functional_call, grad_and_value
 
 from lit_cifar.batches import Batch
@@ -72,7 +73,9 @@ class CompiledGradients:
         self._network = network
         self._parameters = dict(network.named_parameters())
         self._buffers = dict(network.named_buffers())
-        options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": batch[1].is_cuda}
+        options: dict[str, Any] = {"fallback_random": True, "post_grad_custom_post_pass": _BiasesApart()}
+        if batch[1].is_cuda:
+            options["triton.cudagraphs"] = True
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
         before = {name: buffer.clone() for name, buffer in self._buffers.items()}
         with torch.random.fork_rng():
@@ -87,12 +90,35 @@ class CompiledGradients:
             torch.compiler.reset()
             self(batch)
 
+    @torch.no_grad()
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor | None]]]:
         """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones."""
         torch.compiler.cudagraph_mark_step_begin()
-        learning = {name: p.detach() for name, p in self._parameters.items() if p.requires_grad}
+        learning = {name: p for name, p in self._parameters.items() if p.requires_grad}
         loss, found, gradients = self._compiled(self._network, learning, self._buffers, batch)
         return loss, found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
+
+
+class _BiasesApart(CustomGraphPass):
+    """Layers' biases are added where their activations are computed, not by the matrix product, which would start from
+    copies of them. On GPUs torch does so by itself."""
+
+    def __call__(self, graph: fx.Graph) -> None:
+        aten = torch.ops.aten
+        for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
+            if node.kwargs:  # factors of the summands
+                continue
+            bias, inputs, weights = node.args
+            with graph.inserting_before(node):
+                product = graph.call_function(aten.mm.default, (inputs, weights))
+                total = graph.call_function(aten.add.Tensor, (product, bias))
+            product.meta["val"] = total.meta["val"] = node.meta["val"]
+            node.replace_all_uses_with(total)
+            graph.erase_node(node)
+
+    def uuid(self) -> bytes:
+        """The state of this file, by which torch's cache of compiled functions knows the pass."""
+        return get_hash_for_files((__file__,))
 
 
 def _gradients(

@@ -156,6 +156,15 @@ def test_compiling_leaves_network_and_random_numbers_alone() -> None:
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_matrix_products_do_not_add_biases() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ELU(), nn.Linear(8, 10))
+    batch = torch.rand(4, 3, 32, 32), torch.arange(4)
+    compiled = CompiledGradients(network, batch)
+    with torch.autograd.profiler.profile() as profile:
+        compiled(batch)
+    assert {event.key for event in profile.key_averages()} & {"aten::mm", "aten::addmm"} == {"aten::mm"}
+
+
 @torch._dynamo.config.patch(recompile_limit=1)
 def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
     batch = torch.rand(4, 3, 32, 32), torch.arange(4)
