@@ -2,28 +2,28 @@
 
     python -m benchmarks [--images N] [--repeats R] [--threads T] [--only SECTION …] [--output FILE]
 
-Contenders take turns, epoch by epoch; figures are medians. The images are noise, which changes nothing about the work.
+Contenders take turns, epoch by epoch; figures are medians, ratios the medians of each turn's ratio. The images are
+noise, which changes nothing about the work.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 import variants
 from benchmarks.contenders import KERAS_PYTHON, command
-from benchmarks.pace import ROOT, in_turns
+from benchmarks.pace import ROOT, in_turns, median_ratio
 from lit_cifar.files import write_text
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
@@ -66,8 +66,8 @@ def machine(options: argparse.Namespace) -> str:
     return (
         f"{date.today()}; {processor()}, {os.cpu_count()} cores, {options.threads} threads; load before it began "
         f"{load} (on a quiet machine 0); {platform.system()}, Python {platform.python_version()}, {versions}.\n"
-        f"{options.images} images of noise, a tenth held out; medians of {options.repeats} epochs taken in turns. "
-        "Printed by `make bench`."
+        f"{options.images} images of noise, a tenth held out; medians of {options.repeats} epochs taken in turns, "
+        "ratios those of each turn's. Printed by `make bench`."
     )
 
 
@@ -96,9 +96,10 @@ def training(options: argparse.Namespace) -> str:
         seconds = in_turns({"lit_cifar": command("ours", *fixed), **commands}, options.repeats)
         ours = seconds.pop("lit_cifar")
         for name, theirs in seconds.items():
-            ratio, goal = ours / theirs, GOALS[name][batch_size]
+            ratio, goal = median_ratio(ours, theirs), GOALS[name][batch_size]
             met = "met" if ratio <= goal else "missed"
-            rows.append((str(batch_size), name, f"{theirs:.2f}", f"{ours:.2f}", f"{ratio:.2f}", f"≤ {goal}", met))
+            medians = (f"{median(theirs):.2f}", f"{median(ours):.2f}")
+            rows.append((str(batch_size), name, *medians, f"{ratio:.2f}", f"≤ {goal}", met))
     header = ("batch", "reference", "its epoch, s", "ours, s", "ratio", "goal", "")
     note = (
         "An epoch is training, validation, TensorBoard, `metrics.csv`, checkpoints and the progress bar: "
@@ -115,7 +116,7 @@ def each_variant(options: argparse.Namespace) -> str:
     names = variants.available()
     count = options.images // 5
     seconds = in_turns({name: ours(options, count, 128, "--model.variant", name) for name in names}, options.repeats)
-    rows = [(name, f"{took:.2f}", f"{took / seconds['ELU']:.2f}") for name, took in seconds.items()]
+    rows = [(n, f"{median(took):.2f}", f"{median_ratio(took, seconds['ELU']):.2f}") for n, took in seconds.items()]
     return section("Each variant", f"{count} images, batches of 128.", ("variant", "epoch, s", "ratio to ELU"), rows)
 
 
@@ -135,7 +136,7 @@ def growth(options: argparse.Namespace) -> str:
     rows = []
     for what, sizes in grown.items():
         seconds = in_turns({str(size): its_command for size, its_command in sizes.items()}, options.repeats)
-        rows.append((what, "; ".join(f"{size}: {took:.3f}" for size, took in seconds.items())))
+        rows.append((what, "; ".join(f"{size}: {median(took):.3f}" for size, took in seconds.items())))
     return section("How cost grows", f"ELU, {count} images unless said, seconds an epoch.", ("of", "seconds"), rows)
 
 
@@ -158,10 +159,10 @@ def start_up(options: argparse.Namespace) -> str:
     }
     rows = []
     for name, program in commands.items():
-        rows.append((name, f"{statistics.median(_seconds(program) for _ in range(options.repeats)):.2f}"))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    note = f"The largest of these processes took {peak / 2**20:.0f} MiB of memory, images included."
-    return section("Starting", note, ("command", "seconds"), rows)
+        seconds, peaks = zip(*(_cost(program) for _ in range(options.repeats)), strict=True)
+        rows.append((name, f"{median(seconds):.2f}", f"{median(peaks):.0f}"))
+    note = "From command to exit, and the most memory that a process of it took."
+    return section("Starting", note, ("command", "seconds", "peak memory, MiB"), rows)
 
 
 def workers(options: argparse.Namespace) -> str:
@@ -169,7 +170,7 @@ def workers(options: argparse.Namespace) -> str:
     study = ["--variants", "ELU,SELU", "--seeds", "4", "--max_epochs", "4", "--data.source", "synthetic"]
     rows = []
     for count in dict.fromkeys((1, options.threads)):
-        took = _seconds([*LIT_CIFAR, "compare", *study, "--workers", str(count)])
+        took, _ = _cost([*LIT_CIFAR, "compare", *study, "--workers", str(count)])
         rows.append((str(count), f"{took:.0f}"))
     note = "A study of eight runs of four epochs, from command to report, once each; every run has one thread."
     return section("Worker processes", note, ("workers", "seconds"), rows)
@@ -199,12 +200,18 @@ def section(title: str, note: str, header: Sequence[str], rows: Iterable[Sequenc
     return f"## {title}\n\n{note}\n\n" + "\n".join(lines)
 
 
-def _seconds(program: Sequence[str]) -> float:
+def _cost(program: Sequence[str]) -> tuple[float, float]:
+    """Seconds that a program takes, and the most memory of it or a process of its own, MiB.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+    """
+    command_line = [sys.executable, ROOT / "benchmarks" / "cost.py", *program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        subprocess.run(program, check=True, capture_output=True, env=environment, cwd=folder)  # noqa: S603
-        return time.perf_counter() - started
+        printed = subprocess.run(command_line, check=True, capture_output=True, env=environment, cwd=folder).stdout  # noqa: S603
+    cost = json.loads(printed)
+    return cost["seconds"], cost["mib"]
 
 
 if __name__ == "__main__":

@@ -88,8 +88,8 @@ class Gate(Callback):
         self.tick()
 
 
-def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, float]:
-    """Median seconds of an epoch of each; the first round is for warming up and doesn't count."""
+def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each one's epochs, round by round; the first round is for warming up and left out."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     with ExitStack() as stack:
         contenders = {name: stack.enter_context(Contender(command)) for name, command in commands.items()}
@@ -99,4 +99,9 @@ def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str
                 print(f"round {round_} of {repeats}: {name} {took:.2f} s", file=sys.stderr, flush=True)
                 if round_:
                     seconds[name].append(took)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of each round's own ratio: what slows a whole round down drops out."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
