@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -72,15 +73,17 @@ class CompiledGradients:
         self.batch_size = len(batch[1])
         self._network = network
         self._parameters = dict(network.named_parameters())
-        self._buffers = dict(network.named_buffers())
+        self._written = _buffers_written_into(network, batch)
         options: dict[str, Any] = {"fallback_random": True, "post_grad_custom_post_pass": _BiasesApart()}
         if batch[1].is_cuda:
             options["triton.cudagraphs"] = True
+            for buffer in self._written.values():  # a CUDA graph writes only to where it knows that things stay
+                torch._dynamo.mark_static_address(buffer, guard=False)
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
-        before = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        before = {name: buffer.clone() for name, buffer in self._written.items()}
         with torch.random.fork_rng():
             self._compile(batch)
-        for name, buffer in self._buffers.items():
+        for name, buffer in self._written.items():
             buffer.copy_(before[name])
 
     def _compile(self, batch: Batch) -> None:
@@ -95,7 +98,7 @@ class CompiledGradients:
         """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones."""
         torch.compiler.cudagraph_mark_step_begin()
         learning = {name: p for name, p in self._parameters.items() if p.requires_grad}
-        loss, found, gradients = self._compiled(self._network, learning, self._buffers, batch)
+        loss, found, gradients = self._compiled(self._network, learning, self._written, batch)
         return loss, found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
 
 
@@ -121,20 +124,33 @@ class _BiasesApart(CustomGraphPass):
         return get_hash_for_files((__file__,))
 
 
+def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Those that a step of training changes, as batch normalization does; if it is frozen now, it may not stay so."""
+    trial = copy.deepcopy(network).train()
+    before = dict(trial.named_buffers())
+    with torch.random.fork_rng(), torch.no_grad():
+        trial(batch[0])
+    after = dict(trial.named_buffers())
+    for name, buffer in before.items():
+        if after.get(name) is not buffer:
+            raise ValueError(f"the network replaces its buffer {name} instead of writing into it.")
+    return {name: buffer for name, buffer in network.named_buffers() if not torch.equal(buffer, after[name])}
+
+
 def _gradients(
-    network: nn.Module, parameters: Tensors, buffers: Tensors, batch: Batch
+    network: nn.Module, parameters: Tensors, written: Tensors, batch: Batch
 ) -> tuple[Tensor, Tensor, Tensors]:
     """A function of its arguments alone: networks alike share what is compiled."""
 
     def loss_of(parameters: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
-        changed = {name: buffer.clone() for name, buffer in buffers.items()}  # batch normalization writes into them
-        state = {**parameters, **changed}
+        buffers = {name: buffer.clone() for name, buffer in written.items()}
+        state = {**parameters, **buffers}
         loss, found = loss_and_totals(lambda images: functional_call(network, state, (images,)), batch)
-        return loss, (found, changed)
+        return loss, (found, buffers)
 
-    gradients, (loss, (found, changed)) = grad_and_value(loss_of, has_aux=True)(parameters)
-    for name, buffer in changed.items():
-        buffers[name].copy_(buffer)
+    gradients, (loss, (found, buffers)) = grad_and_value(loss_of, has_aux=True)(parameters)
+    for name, buffer in buffers.items():
+        written[name].copy_(buffer)
     return loss, found, gradients
 
 

@@ -19,6 +19,7 @@ from lit_cifar.compiling import CompiledGradients
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.module import LitClassifier
+from lit_cifar.scaling import Scale
 from lit_cifar.steps import loss_and_totals
 from variants import Variant
 
@@ -154,6 +155,47 @@ def test_compiling_leaves_network_and_random_numbers_alone() -> None:
     torch.testing.assert_close((loss, found), (expected.detach(), expected_totals))
     for parameter, gradient in gradients:
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_buffers_are_written_into_where_the_network_does() -> None:
+    network = nn.Sequential(Scale.empty((3, 32, 32)), nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10))
+    batch = torch.rand(4, 3, 32, 32), torch.arange(4)
+    compiled = CompiledGradients(network, batch)
+    before = {name: (buffer.clone(), buffer._version) for name, buffer in network.named_buffers()}
+    compiled(batch)
+    written = {name for name, buffer in network.named_buffers() if buffer._version != before[name][1]}
+    changed = {name for name, buffer in network.named_buffers() if not torch.equal(buffer, before[name][0])}
+    assert written == changed == {"3.running_mean", "3.running_var", "3.num_batches_tracked"}
+
+
+def test_batch_normalization_can_be_thawed() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10)).eval()
+    compiled = CompiledGradients(network, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
+    compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
+    assert network[2].num_batches_tracked == 0
+    network.train()
+    compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
+    assert network[2].num_batches_tracked == 1
+    assert network[2].running_mean.abs().min() > 0
+
+
+class _Counts(nn.Module):
+    """Replaces its buffer by another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return images
+
+
+def test_a_network_that_replaces_its_buffers_is_not_compiled() -> None:
+    network = nn.Sequential(_Counts(), nn.Flatten(), nn.Linear(3072, 10))
+    with pytest.raises(ValueError, match=r"replaces its buffer 0\.calls"):
+        CompiledGradients(network, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
+    assert network[0].calls == 0
 
 
 def test_matrix_products_do_not_add_biases() -> None:
