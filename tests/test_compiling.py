@@ -69,7 +69,9 @@ def assert_alike(model: LitClassifier, expected: LitClassifier) -> None:
     torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["ELU", "SwishDropout", pytest.param("AlphaDropout", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["ELU", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SwishDropout", "AlphaDropout"))]
+)
 def test_200_steps_of_the_compiled_training_are_those_of_the_plain_one(name: str, pictures: Path) -> None:
     plain, fast = both_ways(variants.get(name)(**SMALL), pictures)
     assert_alike(fast, plain)
@@ -101,7 +103,9 @@ class Partly(Variant):
         return network
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", pytest.param("bf16-true", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "precision", ["32-true", *(pytest.param(p, marks=pytest.mark.slow) for p in ("64-true", "bf16-true"))]
+)
 def test_nothing_is_compiled_once_the_training_runs(precision: str, pictures: Path) -> None:
     """Only its start may take long: epochs are timed."""
 
