@@ -8,7 +8,7 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-lowest test-newest coverage mutation fuzz lint bench bench-keras format docs clean
+.PHONY: help setup run test test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: $(INSTALLED_DEV)  ## Run the tests; at least 90 % of the branches must be 
 
 test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
 	$(BIN)/python -m pytest -n auto -m ''
+
+test-gpu: $(INSTALLED_DEV)  ## Run the tests that need a GPU of CUDA's
+	$(BIN)/python -m pytest -m gpu
 
 coverage: $(INSTALLED_DEV)  ## Print the lines and branches that the last `make test` has left out
 	$(BIN)/coverage report --show-missing --skip-covered

@@ -21,9 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+import torch
+
 import variants
-from benchmarks.contenders import KERAS_PYTHON, command
-from benchmarks.pace import ROOT, in_turns, median_ratio
+from benchmarks.contenders import KERAS_PYTHON, VALIDATION_SHARE, command
+from benchmarks.pace import ROOT, busy_seconds, in_turns, median_ratio
 from lit_cifar.files import write_text
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
@@ -32,6 +34,8 @@ GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at 
     "a typical Lightning script": {32: 0.4, 128: 0.35, 512: 0.35},
     "Keras on TensorFlow": {32: 0.6, 128: 0.65, 512: 0.75},
 }
+GOAL_ON_GPU = 5.0
+"""How many times as many images a second as an eager loop's."""
 LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
 
 
@@ -145,6 +149,31 @@ def ours(options: argparse.Namespace, images: int, batch_size: int, *arguments: 
     return command("ours", images, batch_size, options.threads, *arguments)
 
 
+def on_gpu(options: argparse.Namespace) -> str:
+    """What a GPU makes of it, beside an eager loop there."""
+    if not torch.cuda.is_available():
+        return "## On a GPU\n\nThis machine has none."
+    count = options.images * (VALIDATION_SHARE - 1) // VALIDATION_SHARE
+    rows = []
+    for batch_size in (128, 512, 2048):
+        commands = {"eager loop": command("plain-loop", options.images, batch_size, options.threads)}
+        for precision in ("32-true", "bf16-mixed"):
+            arguments = ("--model.variant", "ELU", "--trainer.precision", precision)
+            commands[f"lit_cifar, {precision}"] = ours(options, options.images, batch_size, *arguments)
+        seconds = in_turns(commands, options.repeats)
+        for name, took in seconds.items():
+            busy = busy_seconds(commands[name]) / median(took)
+            ratio = median_ratio(seconds["eager loop"], took)
+            met = "" if name == "eager loop" else "met" if ratio >= GOAL_ON_GPU else "missed"
+            rows.append((str(batch_size), name, f"{count / median(took):,.0f}", f"{busy:.0%}", f"{ratio:.1f}", met))
+    header = ("batch", "", "images a second", "GPU busy", "ratio to the eager loop", f"goal: {GOAL_ON_GPU:.0f}")
+    note = (
+        f"{torch.cuda.get_device_name()}. Training images, by the time of an epoch with its validation; busy is the "
+        "time of kernels and copies in an epoch of its own, of the median epoch's. The eager loop is the plain loop."
+    )
+    return section("On a GPU", note, header, rows)
+
+
 def start_up(options: argparse.Namespace) -> str:
     """What people wait for before anything happens."""
     fit = ["fit", "--model.variant", "ELU", "--data.source", "synthetic", "--trainer.enable_progress_bar", "false"]
@@ -188,6 +217,7 @@ SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "training": training,
     "variants": each_variant,
     "growth": growth,
+    "gpu": on_gpu,
     "start-up": start_up,
     "workers": workers,
     "mc-dropout": mc_dropout,

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).parents[1]
+PROFILE = "profile"
+"""Asks a contender for an epoch in which its GPU is watched."""
 
 
 class Contender:
@@ -44,13 +49,25 @@ class Contender:
         Raises:
             RuntimeError: if the program has ended.
         """
+        return self._ask("time")["seconds"]
+
+    def busy(self) -> float:
+        """Seconds for which a GPU works in one more epoch; torch's contenders know.
+
+        Raises:
+            RuntimeError: if the program has ended.
+        """
+        return self._ask(PROFILE)["busy"]
+
+    def _ask(self, what: str) -> dict[str, float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith('{"seconds"'):
-                return float(json.loads(line)["seconds"])
+                answer: dict[str, float] = json.loads(line)
+                return answer
         raise RuntimeError(f"A contender ended early: {self._errors.read_text()[-2000:]}")
 
     def __enter__(self) -> Contender:
@@ -69,13 +86,27 @@ class Tick:
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         self._started: float | None = None
+        self._profile: profile | None = None
 
     def __call__(self) -> None:
         if self._started is not None:
-            print(json.dumps({"seconds": time.perf_counter() - self._started}), file=self._answers, flush=True)
-        if not sys.stdin.readline():
+            answer = {"seconds": time.perf_counter() - self._started}
+            if self._profile is not None:
+                self._profile.stop()
+                answer["busy"] = on_gpu_seconds(self._profile.events())
+            print(json.dumps(answer), file=self._answers, flush=True)
+        asked = sys.stdin.readline().strip()
+        if not asked:
             os._exit(0)
+        self._profile = profile(activities=[ProfilerActivity.CUDA]) if asked == PROFILE else None
+        if self._profile is not None:
+            self._profile.start()
         self._started = time.perf_counter()
+
+
+def on_gpu_seconds(events: Iterable[Any]) -> float:
+    """The time that a GPU's kernels and copies among a profile's events take; one follows the other."""
+    return sum(event.time_range.elapsed_us() for event in events if event.device_type == DeviceType.CUDA) / 1e6
 
 
 class Gate(Callback):
@@ -100,6 +131,13 @@ def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str
                 if round_:
                     seconds[name].append(took)
     return seconds
+
+
+def busy_seconds(command: Sequence[object]) -> float:
+    """Seconds for which a contender keeps a GPU busy in an epoch, its second; see `Contender.busy`."""
+    with Contender(command) as contender:
+        contender.epoch()
+        return contender.busy()
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

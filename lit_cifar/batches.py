@@ -29,7 +29,7 @@ class InMemoryImages(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        indices = indices.to(self.images.device)
+        indices = indices.to(self.images.device, non_blocking=True)  # a GPU's queue of work needn't be empty for it
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
@@ -76,9 +76,13 @@ class BatchSampler(DistributedSampler[Batch]):
 
 
 class BatchLoader(DataLoader[Batch]):
-    """A DataLoader that Lightning can continue in the middle of an epoch."""
+    """A DataLoader that Lightning can continue in the middle of an epoch, and that has no worker processes: a slice of
+    memory is not worth handing over."""
 
     sampler: BatchSampler
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        return (self.dataset[indices] for indices in self.sampler)
 
     def state_dict(self) -> dict[str, int]:
         return {"drawn": self.sampler.drawn}
@@ -96,9 +100,8 @@ def batch_loader(
     num_replicas: int = 1,
     rank: int = 0,
 ) -> BatchLoader:
-    """A DataLoader over whole batches, without worker processes: a slice of memory is not worth handing over."""
+    """A DataLoader over whole batches."""
     sampler = BatchSampler(
         dataset, batch_size=batch_size, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
     )
-    # A generator of its own: an iterator draws a number that nobody needs, and not from those of dropout.
-    return BatchLoader(dataset, batch_size=None, sampler=sampler, generator=torch.Generator())
+    return BatchLoader(dataset, batch_size=None, sampler=sampler)

@@ -77,8 +77,6 @@ class CompiledGradients:
         options: dict[str, Any] = {"fallback_random": True, "post_grad_custom_post_pass": _BiasesApart()}
         if batch[1].is_cuda:
             options["triton.cudagraphs"] = True
-            for buffer in self._written.values():  # a CUDA graph writes only to where it knows that things stay
-                torch._dynamo.mark_static_address(buffer, guard=False)
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
         before = {name: buffer.clone() for name, buffer in self._written.items()}
         with torch.random.fork_rng():
@@ -166,8 +164,8 @@ def _check_possible(trainer: Trainer) -> None:
         raise ValueError("several processes average their gradients while these are found.")
     if trainer.accumulate_grad_batches > 1:
         raise ValueError("gradients of several batches are added up (--trainer.accumulate_grad_batches).")
-    if not trainer.precision.endswith("-true"):
-        raise ValueError(f"--trainer.precision {trainer.precision} scales or casts on the way.")
+    if not (trainer.precision.endswith("-true") or trainer.precision == "bf16-mixed"):
+        raise ValueError(f"--trainer.precision {trainer.precision} scales the loss on the way.")
     if torch.is_anomaly_enabled():
         raise ValueError("--trainer.detect_anomaly looks at every step of autograd.")
 

@@ -32,7 +32,7 @@ class LossAndAccuracy(Metric):
         self.totals += batch_totals
 
     def compute(self) -> dict[str, Tensor]:
-        loss, correct, count = self.totals
+        loss, correct, count = self.totals.cpu()  # read once: what is logged is shown and compared many times
         return {"loss": loss / count, "accuracy": correct / count}
 
 

@@ -10,6 +10,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor, optim
 
+KERNELS_OF = ("cpu", "cuda")
+"""Kinds of devices on which Adam's fused kernel is used."""
 _NEEDS_PLAIN = ("weight_decay", "maximize", "capturable", "differentiable")
 """Options under which torch's own steps are taken."""
 
@@ -17,13 +19,14 @@ _NEEDS_PLAIN = ("weight_decay", "maximize", "capturable", "differentiable")
 @dataclass(frozen=True)
 class _Together:
     """Parameters that the kernel takes at once, and their state; what torch keeps as a number for each is one tensor
-    of which each has its element."""
+    of which each has its element, on the CPU. The kernel reads the step where the parameters are."""
 
     parameters: list[Tensor]
     momenta: list[Tensor]
     squares: list[Tensor]
     step: Tensor
     mu_product: Tensor
+    kernels_step: Tensor
 
     def are(self, parameters: Sequence[Tensor]) -> bool:
         return len(parameters) == len(self.parameters) and all(map(is_, parameters, self.parameters))
@@ -35,7 +38,7 @@ class FusedNAdam(optim.NAdam):
     torch has a fused kernel for Adam, not for NAdam, whose step moves by c₁·gradient + c₂·momentum in place of Adam's
     momentum. That sum is a momentum too, but for a factor c₁ + c₂: the last one decayed by β₁·c₂ / (c₁ + c₂) instead of
     β₁. So Adam's kernel does the step, and NAdam's momentum is read back from what the kernel left. On accelerators
-    torch's own steps are taken.
+    other than CUDA's torch's own steps are taken.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # called when a state is loaded, too
@@ -63,25 +66,29 @@ class FusedNAdam(optim.NAdam):
 
     def _gather(self, number: int, group: dict[str, Any]) -> _Together | None:
         """A group's parameters that have gradients, if the kernel can take them at once: plain options, real numbers of
-        one kind on the CPU, as many steps each."""
+        one kind on one device, as many steps each."""
         if any(group[option] for option in _NEEDS_PLAIN) or not group["betas"][0] > 0:
             return None
         found: dict[int, _Together] = self.__dict__.setdefault("_together", {})
         parameters = [p for p in group["params"] if p.grad is not None]
         if number in found and found[number].are(parameters):
             return found[number]
-        kinds = {(p.device.type, p.dtype) for p in parameters}
-        if len(kinds) != 1 or not all(device == "cpu" and dtype.is_floating_point for device, dtype in kinds):
+        kinds = {(p.device, p.dtype) for p in parameters}
+        if len(kinds) != 1:
+            return None
+        [(device, dtype)] = kinds
+        if device.type not in KERNELS_OF or not dtype.is_floating_point:
             return None
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
         self._init_group(group, *lists)  # type: ignore[no-untyped-call]
         _, _, momenta, squares, mu_products, steps = lists
         if len({step.item() for step in steps}) != 1:
             return None
-        step, mu_product = torch.stack(steps), torch.stack(mu_products)
+        step, mu_product = torch.stack(steps).cpu(), torch.stack(mu_products).cpu()  # loaded ones are elsewhere
         for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
             self.state[p] |= {"step": own_step, "mu_product": own_product}
-        found[number] = _Together(parameters, momenta, squares, step, mu_product)
+        kernels_step = step[0].to(device, copy=True)
+        found[number] = _Together(parameters, momenta, squares, step, mu_product, kernels_step)
         return found[number]
 
 
@@ -102,7 +109,7 @@ def _step(group: dict[str, Any], together: _Together) -> None:
         together.momenta,
         together.squares,
         [],
-        [together.step[0]] * len(gradients),
+        [together.kernels_step.fill_(step)] * len(gradients),
         lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
         beta1=decay_of_sum,
         beta2=beta2,

@@ -22,6 +22,8 @@ TRAIN_IMAGES_PER_CLASS, TEST_IMAGES_PER_CLASS = 40, 8
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("compiles") and not any(map(shutil.which, COMPILERS)):
         pytest.skip("no C++ compiler")
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no GPU")
 
 
 @pytest.fixture(autouse=True)

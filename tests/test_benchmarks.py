@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch.autograd import DeviceType
 
-from benchmarks.pace import ROOT, Contender, in_turns, median_ratio
+from benchmarks.contenders import command
+from benchmarks.pace import ROOT, Contender, in_turns, median_ratio, on_gpu_seconds
 
 COUNTER = """
 import sys, time
@@ -34,6 +37,22 @@ def test_contenders_work_in_turns_and_only_while_they_are_timed(tmp_path: Path) 
     assert all(len(seconds) == 2 and min(seconds) >= 0.05 and max(seconds) < 5 for seconds in found.values())
 
 
+@pytest.mark.gpu
+def test_a_gpu_is_busy_for_a_part_of_an_epoch() -> None:
+    busy = command("plain-loop", 5000, 128, 1)
+    with Contender(busy) as contender:
+        contender.epoch()
+        assert 0.01 * contender.epoch() < contender.busy() < contender.epoch()
+
+
+def test_only_what_runs_on_the_gpu_keeps_it_busy() -> None:
+    def event(device: DeviceType, microseconds: int) -> SimpleNamespace:
+        return SimpleNamespace(device_type=device, time_range=SimpleNamespace(elapsed_us=lambda: microseconds))
+
+    found = [event(DeviceType.CUDA, 3000), event(DeviceType.CPU, 500_000), event(DeviceType.CUDA, 5000)]
+    assert on_gpu_seconds(found) == 0.008
+
+
 def test_a_slow_round_does_not_change_the_ratio() -> None:
     assert median_ratio([1.0, 10.0, 1.2], [2.0, 20.0, 2.0]) == 0.5
 
@@ -46,10 +65,11 @@ def test_a_contender_that_fails_says_why() -> None:
 @pytest.mark.slow
 def test_benchmarks_run_and_write_their_report(tmp_path: Path) -> None:
     report = tmp_path / "results.md"
-    sections = ["training", "variants", "growth"]
+    sections = ["training", "variants", "growth", "gpu"]
     command = [sys.executable, "-m", "benchmarks", "--images", "500", "--repeats", "1", "--only", *sections]
     subprocess.run([*command, "--output", report], cwd=ROOT, check=True, timeout=500)  # noqa: S603
     text = report.read_text()
     assert text.count("| a plain torch loop |") == 3
     assert "| ELU | " in text
     assert "| depth | 5: " in text
+    assert "## On a GPU" in text

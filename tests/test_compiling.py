@@ -45,9 +45,9 @@ def train(
     data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=16)
     model = LitClassifier(variant, learning_rate=1e-4, compile=wanted)  # type: ignore[arg-type]
     trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_steps=steps, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, num_sanity_val_steps=0, callbacks=list(callbacks),
-        **{"precision": "64-true", **options},
+        **{"accelerator": "cpu", "precision": "64-true", **options},
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return model
@@ -87,6 +87,33 @@ def test_25_steps_of_every_variant_at_its_full_depth(name: str, pictures: Path) 
 
 
 @pytest.mark.slow
+def test_mixed_precision_is_the_same_but_for_rounding(pictures: Path) -> None:
+    plain, fast = both_ways(variants.get("ELU")(**SMALL), pictures, steps=20, precision="bf16-mixed")
+    torch.testing.assert_close(fast.state_dict(), plain.state_dict(), rtol=1e-2, atol=2e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", variants.available())
+def test_on_a_gpu_it_is_one_cuda_graph(name: str, pictures: Path) -> None:
+    counters.clear()
+    plain, fast = both_ways(variants.get(name)(**SMALL), pictures, steps=25, accelerator="gpu")
+    assert_alike(fast.cpu(), plain.cpu())
+    assert not counters["inductor"]["cudagraph_skips"]
+
+
+@pytest.mark.gpu
+def test_steps_do_not_wait_for_the_gpu(pictures: Path) -> None:
+    class ForbidWaiting(Callback):
+        def on_train_batch_start(self, *arguments: Any) -> None:
+            torch.cuda.set_sync_debug_mode("error" if 2 <= arguments[-1] <= 12 else "default")
+
+    try:
+        train(variants.get("ELU")(**SMALL), pictures, True, ForbidWaiting(), steps=15, accelerator="gpu")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.slow
 def test_single_precision_is_the_same_but_for_rounding(pictures: Path) -> None:
     plain, fast = both_ways(variants.get("ELU")(**SMALL), pictures, precision="32-true")
     torch.testing.assert_close(fast.state_dict(), plain.state_dict(), rtol=1e-3, atol=2e-5)
@@ -104,7 +131,7 @@ class Partly(Variant):
 
 
 @pytest.mark.parametrize(
-    "precision", ["32-true", *(pytest.param(p, marks=pytest.mark.slow) for p in ("64-true", "bf16-true"))]
+    "precision", ["32-true", *(pytest.param(p, marks=pytest.mark.slow) for p in ("64-true", "bf16-true", "bf16-mixed"))]
 )
 def test_nothing_is_compiled_once_the_training_runs(precision: str, pictures: Path) -> None:
     """Only its start may take long: epochs are timed."""
@@ -224,13 +251,18 @@ def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
     ("options", "reason"),
     [
         ({"accumulate_grad_batches": 2}, "--trainer.accumulate_grad_batches"),
-        ({"precision": "bf16-mixed"}, "--trainer.precision bf16-mixed"),
         ({"detect_anomaly": True}, "--trainer.detect_anomaly"),
     ],
 )
 def test_what_autograd_must_see_to_is_said(options: dict[str, Any], reason: str, pictures: Path) -> None:
     with pytest.raises(UserError, match=reason):
         train(variants.get("ELU")(**SMALL), pictures, True, steps=1, **options)
+
+
+def test_loss_scaling_is_seen_to_by_autograd(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "precision", "16-mixed")  # which a CPU doesn't have
+    with pytest.raises(UserError, match=r"--trainer\.precision 16-mixed scales the loss"):
+        train(variants.get("ELU")(**SMALL), pictures, True, steps=1)
 
 
 class Unruly(Variant):

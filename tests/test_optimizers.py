@@ -12,14 +12,18 @@ from torch import nn, optim
 
 from lit_cifar.optimizers import FusedNAdam
 
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 
-def trajectory(kind: type[optim.Optimizer], steps: int, **options: object) -> tuple[torch.Tensor, optim.Optimizer]:
+
+def trajectory(
+    kind: type[optim.Optimizer], steps: int, device: str = "cpu", **options: object
+) -> tuple[torch.Tensor, optim.Optimizer]:
     generator = torch.Generator().manual_seed(0)
-    p = nn.Parameter(torch.randn(1000, generator=generator))
+    p = nn.Parameter(torch.randn(1000, generator=generator).to(device))
     optimizer = kind([p], lr=0.01, **options)
     path = []
     for _ in range(steps):
-        p.grad = torch.randn(1000, generator=generator) + p.detach()
+        p.grad = torch.randn(1000, generator=generator).to(device) + p.detach()
         optimizer.step()
         path.append(p.detach().clone())
     return torch.stack(path), optimizer
@@ -30,15 +34,17 @@ def trajectory(kind: type[optim.Optimizer], steps: int, **options: object) -> tu
     [{}, {"betas": (0.8, 0.99)}, {"betas": (0.0, 0.99)}, {"eps": 1e-3}, {"momentum_decay": 0.1}, {"weight_decay": 0.1}],
     ids=str,
 )
-def test_steps_are_those_of_torch(options: dict[str, object]) -> None:
-    ours, _ = trajectory(FusedNAdam, 200, **options)
-    theirs, _ = trajectory(optim.NAdam, 200, **options)
+@pytest.mark.parametrize("device", DEVICES)
+def test_steps_are_those_of_torch(options: dict[str, object], device: str) -> None:
+    ours, _ = trajectory(FusedNAdam, 200, device, **options)
+    theirs, _ = trajectory(optim.NAdam, 200, device, **options)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_state_is_that_of_torch() -> None:
-    _, ours = trajectory(FusedNAdam, 20)
-    _, theirs = trajectory(optim.NAdam, 20)
+@pytest.mark.parametrize("device", DEVICES)
+def test_state_is_that_of_torch(device: str) -> None:
+    _, ours = trajectory(FusedNAdam, 20, device)
+    _, theirs = trajectory(optim.NAdam, 20, device)
     ours_state, theirs_state = ours.state_dict()["state"][0], theirs.state_dict()["state"][0]
     assert ours_state.keys() == theirs_state.keys()
     for name, value in theirs_state.items():
