@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -107,16 +106,6 @@ class Tick:
 def on_gpu_seconds(events: Iterable[Any]) -> float:
     """The time that a GPU's kernels and copies among a profile's events take; one follows the other."""
     return sum(event.time_range.elapsed_us() for event in events if event.device_type == DeviceType.CUDA) / 1e6
-
-
-class Gate(Callback):
-    """Makes a Trainer a contender: an epoch lasts until the next, validation and checkpoints included."""
-
-    def __init__(self, tick: Tick) -> None:
-        self.tick = tick
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.tick()
 
 
 def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, list[float]]:

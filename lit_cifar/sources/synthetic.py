@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -173,10 +174,14 @@ class _Pose(NamedTuple):
 def _draw_set(size: int, seed: int, split: int) -> ImageSet:
     images = np.empty((size, *IMAGE_SHAPE), np.uint8)
     labels = np.empty(size, np.int64)
-    for start in range(0, size, _BATCH):
+
+    def draw(start: int) -> None:
         batch = slice(start, start + _BATCH)
         drawn, drawn_labels = _draw_batch(_Draws(seed, split, start))
         images[batch], labels[batch] = drawn[: size - start], drawn_labels[: size - start]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(draw, range(0, size, _BATCH)))
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from lit_cifar.module import LitClassifier
+from lit_cifar.sources.synthetic import SyntheticSource
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--model.variant.depth", 2, "--model.variant.width", 16)
@@ -65,7 +66,9 @@ def test_fit_may_end_before_the_first_validation(lit_cifar: Run, on_pictures: li
 
 
 @pytest.mark.filterwarnings("ignore:Precision .* is not supported by the model summary")
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize(
+    "precision", ["bf16-mixed", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bf16-true", "64-true"))]
+)
 def test_other_precisions(precision: str, lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
     chosen = ["--trainer.precision", precision, *on_pictures]
     code, _, err = lit_cifar("fit", "--model.variant", "AlphaDropout", "--trainer.max_epochs", 1, *chosen)
@@ -285,7 +288,8 @@ def test_other_loggers_and_none(lit_cifar: Run, on_pictures: list[object], works
     assert list(Path("elsewhere").rglob("metrics.csv"))
 
 
-def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path) -> None:
+def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SyntheticSource.__init__, "__kwdefaults__", {"train_size": 6000, "test_size": 50, "seed": 0})
     code, _out, err = lit_cifar(
         "fit", "--model.variant", "ELU", *SMALL, "--data.source", "synthetic", "--trainer.max_epochs", 1,
         "--trainer.limit_train_batches", 5, "--trainer.limit_val_batches", 1, "--trainer.enable_progress_bar", "false",

@@ -75,6 +75,12 @@ def arguments(workspace: Path, pictures: Path) -> list[object]:
     return ["--study", "tiny.yaml", "--data.source", "folder", "--data.data_dir", pictures]
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures take longer than the tiny study."""
+    monkeypatch.setattr(conduct, "write_report", lambda *_: None)
+
+
 def results(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "results.csv")
     return table.drop(columns=[column for column in TIMES if column in table])
@@ -134,6 +140,7 @@ def test_a_study_takes_networks_that_are_not_dense(lit_cifar: Run, arguments: li
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     lit_cifar("compare", *arguments, "--workers", 0)
     folder = workspace / "logs/compare/tiny"
@@ -148,6 +155,7 @@ def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object],
     pd.testing.assert_frame_equal(results(folder), first)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_changed_plan_is_run_anew(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     lit_cifar("compare", *arguments, "--workers", 0)
     folder = workspace / "logs/compare/tiny"
