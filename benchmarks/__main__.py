@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
 
 def main() -> None:
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the contenders end, too
     title = f"# How fast lit_cifar is\n\n{machine(options)}"
     parts = [title]
     print(title, flush=True)
