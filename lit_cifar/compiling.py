@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -79,7 +80,7 @@ class CompiledGradients:
             options["triton.cudagraphs"] = True
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
         before = {name: buffer.clone() for name, buffer in self._written.items()}
-        with torch.random.fork_rng():
+        with _random_numbers_kept(batch):
             self._compile(batch)
         for name, buffer in self._written.items():
             buffer.copy_(before[name])
@@ -126,13 +127,19 @@ def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]
     """Those that a step of training changes, as batch normalization does; if it is frozen now, it may not stay so."""
     trial = copy.deepcopy(network).train()
     before = dict(trial.named_buffers())
-    with torch.random.fork_rng(), torch.no_grad():
+    with _random_numbers_kept(batch), torch.no_grad():
         trial(batch[0])
     after = dict(trial.named_buffers())
     for name, buffer in before.items():
         if after.get(name) is not buffer:
             raise ValueError(f"the network replaces its buffer {name} instead of writing into it.")
     return {name: buffer for name, buffer in network.named_buffers() if not torch.equal(buffer, after[name])}
+
+
+def _random_numbers_kept(batch: Batch) -> AbstractContextManager[None]:
+    """Leaves those to come, on the CPU and where the batch is, as if none had been drawn meanwhile."""
+    labels = batch[1]
+    return torch.random.fork_rng([labels.device] if labels.is_cuda else [])
 
 
 def _gradients(
