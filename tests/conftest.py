@@ -67,6 +67,14 @@ def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
 
 
 @pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None in TensorBoard: to draw them takes longer than a tiny training or test. `test_tensorboard.py` has them."""
+    monkeypatch.setattr("lit_cifar.callbacks.LayerStatistics.__init__.__kwdefaults__", {"pictures": False})
+    for callback in ("TestPictures", "UncertaintyFigures"):
+        monkeypatch.setattr(f"lit_cifar.callbacks.{callback}.report", lambda *_: None)
+
+
+@pytest.fixture
 def on_pictures(pictures: Path) -> list[object]:
     """Options for a short run on the tiny data set."""
     data = ["--data.source", "folder", "--data.data_dir", pictures, "--data.val_size", 30, "--data.batch_size", 16]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--model.variant.depth", 2, "--model.variant.width", 8)
 QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.max_epochs", 1)

@@ -23,6 +23,7 @@ from lit_cifar.callbacks import StopOnNonFiniteLoss
 from lit_cifar.module import LitClassifier
 from lit_cifar.resume import find_continued
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]
 STEPS_PER_EPOCH = 6  # of the 90 images that are left for training, in batches of 16
 RUN = Path("logs/fit/AlphaDropout/version_0")

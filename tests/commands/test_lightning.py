@@ -17,6 +17,7 @@ import yaml
 from lit_cifar.module import LitClassifier
 from lit_cifar.sources.synthetic import SyntheticSource
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--model.variant.depth", 2, "--model.variant.width", 16)
 
