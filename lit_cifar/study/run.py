@@ -23,7 +23,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 import lit_cifar
 from lit_cifar import checkpoints
-from lit_cifar.callbacks import EpochTime, HParamsRow, LayerStatistics, RunDescription, StopOnNonFiniteLoss
+from lit_cifar.callbacks import (
+    EpochTime,
+    HParamsRow,
+    LayerStatistics,
+    LearningRate,
+    RunDescription,
+    StopOnNonFiniteLoss,
+)
 from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
@@ -182,6 +189,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         logger=run_loggers(folder, name="", version=""),
         callbacks=[
             EpochTime(),
+            LearningRate(),
             StopOnNonFiniteLoss(),
             LayerStatistics(pictures=False),
             RunDescription(),

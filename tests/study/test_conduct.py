@@ -107,6 +107,8 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     for row in rows:
         row.Reload()
         assert {"test/accuracy", "test/nll", "test/ece", "seconds"} <= set(row.Tags()["scalars"])
+    epochs = pd.read_csv(folder / "runs/ELU/seed_0/metrics.csv")
+    assert epochs["train/learning_rate"].dropna().unique() == pytest.approx(table["lr"][0])
     assert "ELU, seed 0: test accuracy" in out
     assert str(Path("logs/compare/tiny/report.html")) in out
     html = (folder / "report.html").read_text()
