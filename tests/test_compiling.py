@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from torch._dynamo.utils import counters
 
 import variants
 from lit_cifar import compiling
-from lit_cifar.compiling import CompiledGradients
+from lit_cifar.compiling import CompiledGradients, guards_to_check
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
 from lit_cifar.module import LitClassifier
@@ -208,6 +210,40 @@ def test_batch_normalization_can_be_thawed() -> None:
     compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
     assert network[2].num_batches_tracked == 1
     assert network[2].running_mean.abs().min() > 0
+
+
+FACTOR = 1.0
+
+
+class _Scaled(nn.Linear):
+    """Logits times a global of its module."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * FACTOR
+
+
+def test_what_may_change_on_the_way_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's setting, and a global of the network's own module."""
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.0), _Scaled(3072, 10))
+    batch = torch.rand(4, 3, 32, 32), torch.arange(4)
+    compiled = CompiledGradients(network, batch)
+    before, _, _ = compiled(batch)
+    assert before == pytest.approx(loss_and_totals(network, batch)[0].item())
+    network[1].p = 1.0
+    dropped, _, _ = compiled(batch)
+    assert dropped == pytest.approx(loss_and_totals(network, batch)[0].item())
+    monkeypatch.setitem(globals(), "FACTOR", 0.0)
+    nothing, _, _ = compiled(batch)
+    assert nothing == pytest.approx(math.log(10))
+    assert len({before.item(), dropped.item(), nothing.item()}) == 3
+
+
+def test_globals_of_torch_and_ours_are_not_looked_at() -> None:
+    unchanging = ["__import__('torch').nn", "G['loss_and_totals']", "G['__builtins_dict___0']['len']"]
+    unchanging += ["G['__import_torch_dot_nn_dot_functional'].linear", "G['__import_lit_cifar_dot_steps'].F"]
+    may_change = ["", "network.training", "parameters['weight']", "G['__import_mine'].G", "G['__import_torchy'].RATE"]
+    guards = [SimpleNamespace(name=name) for name in [*unchanging, *may_change]]
+    assert list(guards_to_check(guards)) == [False] * len(unchanging) + [True] * len(may_change)
 
 
 class _Counts(nn.Module):
