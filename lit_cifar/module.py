@@ -19,7 +19,7 @@ import variants
 from lit_cifar import checkpoints
 from lit_cifar.batches import Batch
 from lit_cifar.compiling import CompiledGradients, compile_training_step
-from lit_cifar.empty_hooks import leave_out_empty_hooks
+from lit_cifar.epoch_loop import shorten_epochs
 from lit_cifar.errors import UserError
 from lit_cifar.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.optimizers import FusedNAdam
@@ -100,6 +100,8 @@ class LitClassifier(LightningModule):
         self._evaluated = 0
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            shorten_epochs(self.trainer)
         if stage == "fit" and self.network is None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.build(data.class_names, Scale.fit(self.variant.scaling, data.train_images))
@@ -223,7 +225,6 @@ class LitClassifier(LightningModule):
         if self.sparsity:
             steps = int(self.trainer.num_training_batches)
             self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
-        leave_out_empty_hooks(self.trainer.callbacks)  # type: ignore[attr-defined]
         self._compiled = compile_training_step(self, self._built(), self.compile_step)
 
     def on_train_end(self) -> None:

@@ -197,16 +197,3 @@ def test_a_pickle_bomb_is_refused_and_does_not_run(tmp_path: Path) -> None:
 def test_predicting_before_training_says_so() -> None:
     with pytest.raises(UserError, match="no trained weights"):
         small()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-
-
-def test_lightning_calls_a_callback_for_what_it_does_in_a_step_and_nothing_else(
-    data: CIFAR10DataModule, tmp_path: Path
-) -> None:
-    class Counts(LearningRates):
-        steps = 0
-
-    counts = Counts()
-    counts.on_after_backward = lambda *_: setattr(counts, "steps", counts.steps + 1)  # type: ignore[method-assign]
-    trainer(tmp_path, counts, EpochTime(), max_epochs=1).fit(small(), datamodule=data)
-    assert counts.steps == len(counts.seen) == 6
-    assert counts.on_before_backward is None
