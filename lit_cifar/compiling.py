@@ -12,13 +12,13 @@ from typing import Any, Literal
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
-from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.func import functional_call, grad_and_value
 
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
+from lit_cifar.graph_rewrites import Rewrites
 from lit_cifar.steps import loss_and_totals
 
 WORTHWHILE = 5000
@@ -82,7 +82,7 @@ class CompiledGradients:
         options: dict[str, Any] = {
             "fallback_random": True,
             "guard_filter_fn": guards_to_check,
-            "post_grad_custom_post_pass": _BiasesApart(),
+            "post_grad_custom_post_pass": Rewrites(),
         }
         if batch[1].is_cuda:
             options["triton.cudagraphs"] = True
@@ -111,28 +111,6 @@ def guards_to_check(guards: Sequence[Any]) -> Sequence[bool]:
     """Which of the things that torch would look at before each step may have changed: all but what torch and this
     package define at their modules' top level."""
     return [not UNCHANGING.match(guard.name) for guard in guards]
-
-
-class _BiasesApart(CustomGraphPass):
-    """Layers' biases are added where their activations are computed, not by the matrix product, which would start from
-    copies of them. On GPUs torch does so by itself."""
-
-    def __call__(self, graph: fx.Graph) -> None:
-        aten = torch.ops.aten
-        for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
-            if node.kwargs:  # factors of the summands
-                continue
-            bias, inputs, weights = node.args
-            with graph.inserting_before(node):
-                product = graph.call_function(aten.mm.default, (inputs, weights))
-                total = graph.call_function(aten.add.Tensor, (product, bias))
-            product.meta["val"] = total.meta["val"] = node.meta["val"]
-            node.replace_all_uses_with(total)
-            graph.erase_node(node)
-
-    def uuid(self) -> bytes:
-        """The state of this file, by which torch's cache of compiled functions knows the pass."""
-        return get_hash_for_files((__file__,))
 
 
 def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
