@@ -114,12 +114,20 @@ def test_crop_shifts_images_whole() -> None:
 def test_standardize_uses_the_training_split_only() -> None:
     torch.manual_seed(0)
     images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8)
-    mean, std = pixel_statistics(images, chunk_size=64)
+    mean, std = pixel_statistics(images)
     torch.testing.assert_close(mean, images.float().mean(0))
     torch.testing.assert_close(std, images.float().std(0, unbiased=False), rtol=1e-5, atol=1e-4)
     scaled = Scale.fit("standardize", images)(images)
     assert scaled.mean(0).abs().max() < 1e-4
     torch.testing.assert_close(scaled.std(0, unbiased=False), torch.ones(3, 32, 32), rtol=1e-3, atol=1e-3)
+
+
+def test_the_sums_behind_the_scaling_are_exact() -> None:
+    images = torch.full((600, 3, 32, 32), 255, dtype=torch.uint8)  # the largest squares there are
+    images[:, 0] = 253
+    mean, std = pixel_statistics(images)
+    assert mean.unique().tolist() == [253, 255]
+    assert std.unique().tolist() == [0]
 
 
 def test_unit_scaling_divides_by_255() -> None:
