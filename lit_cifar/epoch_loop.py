@@ -7,13 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.loops.optimization.automatic import ClosureResult
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lit_cifar.datamodule import CIFAR10DataModule
@@ -49,7 +48,7 @@ class ShortEpochLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         self.is_short = _can_be_short(self.trainer)
-        self._overridden = _overridden_hooks(self.trainer)
+        self._hooked = _overridden_hooks(self.trainer)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.restarting or not self.is_short:
@@ -107,7 +106,7 @@ class ShortEpochLoop(_TrainingEpochLoop):
         return result.loss
 
     def _call(self, hook: str, *arguments: object) -> None:
-        functions = self._overridden[hook]
+        functions = self._hooked[hook]
         if functions:
             module = self.trainer.lightning_module
             module._current_fx_name = hook
@@ -120,13 +119,13 @@ def _can_be_short(trainer: Trainer) -> bool:
     """Whether nothing is asked for that only Lightning's own way does."""
     module = trainer.lightning_module
     return (
-        isinstance(trainer.strategy, SingleDeviceStrategy)
+        type(trainer.strategy) is SingleDeviceStrategy  # its kin do more
         and isinstance(trainer.datamodule, CIFAR10DataModule)  # type: ignore[attr-defined]
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
         and trainer.accumulate_grad_batches == 1
         and module.automatic_optimization
         and getattr(trainer.precision_plugin, "scaler", None) is None
-        and not is_overridden("on_train_batch_start", module)  # which may end the epoch
+        and not _overridden("on_train_batch_start", module, LightningModule)  # which may end the epoch
     )
 
 
@@ -136,8 +135,14 @@ def _overridden_hooks(trainer: Trainer) -> dict[str, list[Callable[..., object]]
     found: dict[str, list[Callable[..., object]]] = defaultdict(list)
     for hook in HOOKS:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if is_overridden(hook, callback):
+            if _overridden(hook, callback, Callback):
                 found[hook].append(partial(getattr(callback, hook), trainer, module))
-        if is_overridden(hook, module):
+        if _overridden(hook, module, LightningModule):
             found[hook].append(getattr(module, hook))
     return found
+
+
+def _overridden(hook: str, by: object, base: type) -> bool:
+    """Whether an object has a hook of its own or of its class's, instead of the base class's, which does nothing."""
+    own = hook in vars(by) or getattr(type(by), hook) is not getattr(base, hook)
+    return own and callable(getattr(by, hook))
