@@ -23,10 +23,10 @@ class Rewrites(CustomGraphPass):
 
 
 def quick_expm1(x: Tensor) -> Tensor:
-    """e^x - 1 in single precision, to within 2e-7 of its size.
+    """e^x - 1 in single precision, to within two units in the last place.
 
-    On CPUs torch 2.15 calls a function of Sleef's, which takes two to seven times as long as its e^x; torch 2.10 subtracts
-    as it is done here, but near 0, too, where nothing is left of a small number.
+    On CPUs torch 2.15 calls a function of Sleef's, which takes two to seven times as long as its e^x. torch 2.10
+    subtracts, as it is done here, but near 0, too, where little is left of a small number.
     """
     taylor = x * (1 / 5040) + 1 / 720
     for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2):
