@@ -102,9 +102,9 @@ class LitClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             shorten_epochs(self.trainer)
-        if stage == "fit" and self.network is None:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.build(data.class_names, Scale.fit(self.variant.scaling, data.train_images))
+            if self.network is None:
+                data = self.trainer.datamodule  # type: ignore[attr-defined]
+                self.build(data.class_names, Scale.fit(self.variant.scaling, data.train_images))
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""
