@@ -351,6 +351,13 @@ def test_a_net_without_errors_has_a_risk_coverage_figure():
     assert drawn(figures.risk_coverage({"net": {"plain": [risk_curve(perfect)]}}, SOURCE))
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_epochs_are_whole(epochs):
+    ax = figures.layer_statistics([[1.0] * epochs], ["only"], "std", SOURCE).axes[0]
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+    assert any(1 <= tick <= epochs for tick in ax.get_xticks())
+
+
 def test_layers_are_those_of_the_best_epoch():
     for ax in figures.layers_by_depth(LAYERS, SOURCE).axes:
         assert [line_data(ax, number) for number in (0, 1)] == [([1, 2], [0.5, 0.5]), ([1, 2], [1, 1])]

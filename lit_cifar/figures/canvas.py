@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#000000")
 """Okabe and Ito's palette for all kinds of colour vision, without its yellow, which white swallows."""
@@ -136,6 +136,11 @@ def log_x(ax: Axes) -> None:
     """Make the x axis logarithmic."""
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Label whole numbers only, even where there is just one."""
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def log_ticks(axis: Axis) -> None:

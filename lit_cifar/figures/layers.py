@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.colors import CenteredNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from lit_cifar.figures.canvas import (
     Floats,
@@ -19,6 +19,7 @@ from lit_cifar.figures.canvas import (
     plain,
     run_styles,
     seeds_by_run,
+    whole_ticks,
     with_legend,
 )
 
@@ -45,7 +46,7 @@ def layer_statistics(
     extent = (0.5, grid.shape[1] + 0.5, -0.5, len(layers) - 0.5)
     image = ax.imshow(grid, **colors, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
     ax.set_yticks(range(len(layers)), layers, fontsize=9)
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    whole_ticks(ax.xaxis)
     ax.set_xlabel("epoch")
     ax.grid(visible=False)
     figure.colorbar(image, label=statistic)
@@ -88,7 +89,7 @@ def layers_by_depth(
             profile = np.mean([_layer_values(history, prefix) for history in seeds], axis=0)
             ax.plot(range(1, len(profile) + 1), profile, **styles[name], linewidth=2, marker="o", markersize=3)
         ax.set_title(label, fontsize=11, loc="left")
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        whole_ticks(ax.xaxis)
     for ax in (axes[0, 1], axes[1, 0]):
         ax.set_yscale("log")
         log_ticks(ax.yaxis)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from lit_cifar.figures.canvas import (
     Floats,
@@ -22,6 +22,7 @@ from lit_cifar.figures.canvas import (
     run_styles,
     seeds_by_run,
     shortened,
+    whole_ticks,
     with_legend,
 )
 
@@ -52,7 +53,7 @@ def learning_curves(
     axes[1, 0].set_ylabel("validation accuracy")
     axes[1, 0].yaxis.set_major_formatter(FuncFormatter(percent))
     axes[1, 0].set_xlabel("epoch")
-    axes[1, 0].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    whole_ticks(axes[1, 0].xaxis)
     axes[1, 1].set_xlabel("seconds of training")
     note = "line: mean of all seeds · band: from lowest to highest · thin: seeds that go on alone"
     return with_legend(figure, styles, note if max(map(len, by_run.values())) > 1 else "one seed a run")
