@@ -18,6 +18,7 @@ from torch.func import functional_call, grad_and_value
 
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
+from lit_cifar.memory import keep_freed_memory
 from lit_cifar.steps import loss_and_totals
 
 WORTHWHILE = 5000
@@ -76,6 +77,7 @@ class CompiledGradients:
     def __init__(self, network: nn.Module, batch: Batch) -> None:
         from lit_cifar.graph_rewrites import Rewrites  # takes a second, which other commands shouldn't wait for
 
+        keep_freed_memory()
         self.batch_size = len(batch[1])
         self._network = network
         self._parameters = dict(network.named_parameters())

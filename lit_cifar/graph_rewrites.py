@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._inductor.pattern_matcher import Arg, CallFunction, Match, PatternMatcherPass, register_graph_pattern
+
+FEW = 8
+"""Layers alike from which on their gradients are found together: fewer can't be dealt out evenly to threads."""
+LARGE = 65_536
+"""Weights of a layer from which on its gradient's product is enough work for all threads."""
+BLOCK = 256
+"""Columns of a wide gradient that one thread finds at a time."""
 
 aten = torch.ops.aten
 _REWRITES = PatternMatcherPass()
@@ -16,6 +26,7 @@ class Rewrites(CustomGraphPass):
 
     def __call__(self, graph: fx.Graph) -> None:
         _REWRITES.apply(graph)
+        _find_weight_gradients_together(graph)
 
     def uuid(self) -> bytes:
         """The state of this file, by which torch's cache of compiled functions knows the pass."""
@@ -44,7 +55,7 @@ def _is_plain(match: Match) -> bool:
 
 
 def _is_single_on_cpu(match: Match) -> bool:
-    value = match.output_node().meta["val"]
+    value = _value(match.output_node())
     return bool(value.dtype == torch.float32 and value.device.type == "cpu")
 
 
@@ -59,3 +70,88 @@ def _biases_apart(match: Match, bias: fx.Node, inputs: fx.Node, weights: fx.Node
 def _expm1_by_exp(match: Match, x: fx.Node) -> None:
     """ELU and SELU are made of it."""
     match.replace_by_example(quick_expm1, [x])
+
+
+class _WeightGradient(NamedTuple):
+    """The gradient [units, inputs] of a dense layer's weights: the product of errors [B, units], the gradient of the
+    layer's sums, transposed, and inputs [B, inputs]."""
+
+    product: fx.Node
+    errors: fx.Node
+    inputs: fx.Node
+
+    def sizes(self) -> tuple[int, int, int]:
+        """B, units and inputs."""
+        return *_value(self.errors).shape, _value(self.inputs).shape[1]
+
+
+def _find_weight_gradients_together(graph: fx.Graph) -> None:
+    """Gradients that nothing waits for are found at the end: those of layers alike by one batched product, which deals
+    layers out to threads where each product alone is too little for them; those of wide layers in blocks of columns."""
+    alike: dict[object, list[_WeightGradient]] = defaultdict(list)
+    for product in graph.find_nodes(op="call_function", target=aten.mm.default):
+        transposed, inputs = product.args
+        value = _value(product)
+        if transposed.target is aten.permute.default and _is_only_result(product) and value.device.type == "cpu":
+            gradient = _WeightGradient(product, transposed.args[0], inputs)
+            alike[value.shape, len(_value(inputs)), value.dtype].append(gradient)
+    with graph.inserting_before(graph.output_node()):
+        for gradients in alike.values():
+            units, width = _value(gradients[0].product).shape
+            if len(gradients) >= FEW and units * width < LARGE:
+                _batch(graph, gradients)
+            elif width >= FEW * BLOCK and width % BLOCK == 0:
+                for gradient in gradients:
+                    _divide(graph, gradient)
+
+
+def _batch(graph: fx.Graph, gradients: list[_WeightGradient]) -> None:
+    """One product for layers alike, and one sum for their biases."""
+    call, layers = graph.call_function, len(gradients)
+    batch, units, width = gradients[0].sizes()
+    errors = call(aten.cat.default, ([gradient.errors for gradient in gradients],))
+    errors = call(aten.view.default, (errors, [layers, batch, units]))
+    inputs = call(aten.cat.default, ([gradient.inputs for gradient in gradients],))
+    inputs = call(aten.view.default, (inputs, [layers, batch, width]))
+    weights = call(aten.bmm.default, (call(aten.permute.default, (errors, [0, 2, 1])), inputs))
+    biases = call(aten.sum.dim_IntList, (errors, [1]))
+    for layer, gradient in enumerate(gradients):
+        _replace(graph, gradient.product, call(aten.select.int, (weights, 0, layer)))
+        for shaped in _bias_gradients(gradient.errors):
+            _replace(graph, shaped, call(aten.select.int, (biases, 0, layer)))
+
+
+def _bias_gradients(errors: fx.Node) -> list[fx.Node]:
+    """The errors' sums over a batch, [units]."""
+    sums = [user for user in errors.users if user.target is aten.sum.dim_IntList and user.args[1:] == ([0], True)]
+    shaped = [user for total in sums for user in total.users]
+    return [node for node in shaped if _is_only_result(node) and _value(node).dim() == 1]
+
+
+def _divide(graph: fx.Graph, gradient: _WeightGradient) -> None:
+    """A product for each block of columns: on AMD's processors MKL divides a wide one badly between threads."""
+    call = graph.call_function
+    batch, units, width = gradient.sizes()
+    blocks = width // BLOCK
+    inputs = call(aten.view.default, (gradient.inputs, [batch, blocks, BLOCK]))
+    inputs = call(aten.permute.default, (inputs, [1, 0, 2]))
+    errors = call(aten.permute.default, (gradient.errors, [1, 0]))
+    errors = call(aten.expand.default, (call(aten.unsqueeze.default, (errors, 0)), [blocks, units, batch]))
+    found = call(aten.permute.default, (call(aten.bmm.default, (errors, inputs)), [1, 0, 2]))
+    _replace(graph, gradient.product, call(aten.reshape.default, (found, [units, width])))
+
+
+def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
+    node.replace_all_uses_with(by)
+    graph.erase_node(node)
+
+
+def _is_only_result(node: fx.Node) -> bool:
+    """Whether nothing is computed from it."""
+    return all(user.op == "output" for user in node.users)
+
+
+def _value(node: fx.Node) -> Tensor:
+    """A tensor like the one that is to be computed, without its numbers."""
+    value: Tensor = node.meta["val"]
+    return value

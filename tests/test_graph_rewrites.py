@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch._inductor.utils import run_and_get_code
 from lit_cifar.graph_rewrites import Rewrites, quick_expm1
 
 
-def compiled(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, str]:
+def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
     """What the function gives, compiled with the rewrites, and its code."""
     torch.compiler.reset()
     options = {"post_grad_custom_post_pass": Rewrites()}
@@ -54,3 +55,41 @@ def test_biases_are_added_apart_unless_there_are_factors() -> None:
     given, code = compiled(lambda i, w, b: torch.addmm(b, i, w, beta=2).sin(), inputs, weights, bias)
     torch.testing.assert_close(given, torch.addmm(bias, inputs, weights, beta=2).sin())
     assert "extern_kernels.addmm(" in code
+
+
+def weight_gradients(errors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """As autograd finds them for dense layers: those of weights, then those of biases."""
+    return [e.T @ i for e, i in zip(errors, inputs, strict=True)] + [e.sum(0, keepdim=True).view(-1) for e in errors]
+
+
+def errors_and_inputs(layers: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
+    return [torch.randn(6, 5) for _ in range(layers)], [torch.randn(6, width) for _ in range(layers)]
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize(
+    ("layers", "width", "products", "batched", "sums"),
+    [
+        (8, 4, 0, 1, 1),  # alike: together
+        (3, 4, 3, 0, 3),  # too few to be dealt out
+        (8, 13_200, 8, 0, 8),  # enough work each, and not whole blocks
+        (2, 2048, 0, 2, 2),  # wide: in blocks of columns
+    ],
+)
+def test_weight_gradients_are_found_together_or_in_blocks(
+    layers: int, width: int, products: int, batched: int, sums: int
+) -> None:
+    errors, inputs = errors_and_inputs(layers, width)
+    given, code = compiled(weight_gradients, errors, inputs)
+    torch.testing.assert_close(given, weight_gradients(errors, inputs))
+    assert all(gradient.is_contiguous() for gradient in given)
+    assert [code.count(f"extern_kernels.{name}(") for name in ("mm", "bmm")] == [products, batched]
+    assert len({gradient.untyped_storage().data_ptr() for gradient in given[layers:]}) == sums
+
+
+@pytest.mark.compiles
+def test_gradients_of_which_more_is_computed_are_found_at_once() -> None:
+    errors, inputs = errors_and_inputs(8, 4)
+    given, code = compiled(lambda e, i: [g * 2 for g in weight_gradients(e, i)], errors, inputs)
+    torch.testing.assert_close(given, [g * 2 for g in weight_gradients(errors, inputs)])
+    assert "bmm" not in code
