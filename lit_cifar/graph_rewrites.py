@@ -13,7 +13,7 @@ from torch._inductor.pattern_matcher import Arg, CallFunction, Match, PatternMat
 FEW = 8
 """Layers alike from which on their gradients are found together: fewer can't be dealt out evenly to threads."""
 LARGE = 65_536
-"""Weights of a layer from which on its gradient's product is enough work for all threads."""
+"""Weights of a layer from which on its gradient is enough work for all threads."""
 BLOCK = 256
 """Columns of a wide gradient that one thread finds at a time."""
 
@@ -133,7 +133,7 @@ def _divide(graph: fx.Graph, gradient: _WeightGradient) -> None:
     call = graph.call_function
     batch, units, width = gradient.sizes()
     blocks = width // BLOCK
-    inputs = call(aten.view.default, (gradient.inputs, [batch, blocks, BLOCK]))
+    inputs = call(aten.reshape.default, (gradient.inputs, [batch, blocks, BLOCK]))
     inputs = call(aten.permute.default, (inputs, [1, 0, 2]))
     errors = call(aten.permute.default, (gradient.errors, [1, 0]))
     errors = call(aten.expand.default, (call(aten.unsqueeze.default, (errors, 0)), [blocks, units, batch]))
