@@ -9,15 +9,22 @@ import sys
 import pytest
 
 ROUNDS = """
-import resource
-import torch
+import ctypes, resource
 from lit_cifar.memory import keep_freed_memory
 
 if {kept}:
     keep_freed_memory()
+SIZE = 10_000_000
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
 
 def step():
-    return [torch.ones(2_500_000) for _ in range(4)]  # 10 MB each
+    blocks = [libc.malloc(SIZE) for _ in range(4)]
+    for block in blocks:
+        ctypes.memset(block, 1, SIZE)
+    for block in blocks:
+        libc.free(block)
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
