@@ -11,7 +11,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._inductor.pattern_matcher import Arg, CallFunction, Match, PatternMatcherPass, register_graph_pattern
 
 FEW = 8
-"""Layers alike from which on their gradients are found together: fewer can't be dealt out evenly to threads."""
+"""Products of one batch, layers' or blocks', from which on it pays: fewer can't be dealt out evenly to threads."""
 LARGE = 65_536
 """Weights of a layer from which on its gradient is enough work for all threads."""
 BLOCK = 256
@@ -80,10 +80,6 @@ class _WeightGradient(NamedTuple):
     errors: fx.Node
     inputs: fx.Node
 
-    def sizes(self) -> tuple[int, int, int]:
-        """B, units and inputs."""
-        return *_value(self.errors).shape, _value(self.inputs).shape[1]
-
 
 def _find_weight_gradients_together(graph: fx.Graph) -> None:
     """Gradients that nothing waits for are found at the end: those of layers alike by one batched product, which deals
@@ -107,18 +103,21 @@ def _find_weight_gradients_together(graph: fx.Graph) -> None:
 
 def _batch(graph: fx.Graph, gradients: list[_WeightGradient]) -> None:
     """One product for layers alike, and one sum for their biases."""
-    call, layers = graph.call_function, len(gradients)
-    batch, units, width = gradients[0].sizes()
-    errors = call(aten.cat.default, ([gradient.errors for gradient in gradients],))
-    errors = call(aten.view.default, (errors, [layers, batch, units]))
-    inputs = call(aten.cat.default, ([gradient.inputs for gradient in gradients],))
-    inputs = call(aten.view.default, (inputs, [layers, batch, width]))
+    call = graph.call_function
+    errors = _stack(graph, [gradient.errors for gradient in gradients])
+    inputs = _stack(graph, [gradient.inputs for gradient in gradients])
     weights = call(aten.bmm.default, (call(aten.permute.default, (errors, [0, 2, 1])), inputs))
     biases = call(aten.sum.dim_IntList, (errors, [1]))
     for layer, gradient in enumerate(gradients):
         _replace(graph, gradient.product, call(aten.select.int, (weights, 0, layer)))
         for shaped in _bias_gradients(gradient.errors):
             _replace(graph, shaped, call(aten.select.int, (biases, 0, layer)))
+
+
+def _stack(graph: fx.Graph, layers: list[fx.Node]) -> fx.Node:
+    """Tensors [B, N] of L layers as one, [L, B, N]."""
+    together = graph.call_function(aten.cat.default, (layers,))
+    return graph.call_function(aten.view.default, (together, [len(layers), *_value(layers[0]).shape]))
 
 
 def _bias_gradients(errors: fx.Node) -> list[fx.Node]:
@@ -131,7 +130,8 @@ def _bias_gradients(errors: fx.Node) -> list[fx.Node]:
 def _divide(graph: fx.Graph, gradient: _WeightGradient) -> None:
     """A product for each block of columns: on AMD's processors MKL divides a wide one badly between threads."""
     call = graph.call_function
-    batch, units, width = gradient.sizes()
+    batch = len(_value(gradient.inputs))
+    units, width = _value(gradient.product).shape
     blocks = width // BLOCK
     inputs = call(aten.reshape.default, (gradient.inputs, [batch, blocks, BLOCK]))
     inputs = call(aten.permute.default, (inputs, [1, 0, 2]))
