@@ -91,17 +91,24 @@ class MetricsFile(CSVLogger):
 
 
 class _WholeFileWriter(ExperimentWriter):
+    """Rows are turned into text once: thousands of epochs cost no more each than the first ones."""
+
     def __init__(self, log_dir: str, continued_from_step: int) -> None:
         super().__init__(log_dir)
         self.metrics = _rows_before(continued_from_step, Path(self.metrics_file_path))
+        self._columns: list[str] = []
+        self._text = io.StringIO()
+        self._in_text = 0
 
     def save(self) -> None:
+        columns = sorted(set(self._columns).union(*self.metrics[self._in_text :]))
+        if columns != self._columns:
+            self._columns, self._text, self._in_text = columns, io.StringIO(), 0
+            csv.DictWriter(self._text, columns, lineterminator="\n").writeheader()
+        csv.DictWriter(self._text, columns, lineterminator="\n").writerows(self.metrics[self._in_text :])
+        self._in_text = len(self.metrics)
         if self.metrics:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, sorted(set().union(*self.metrics)), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.metrics)
-            write_text(Path(self.metrics_file_path), text.getvalue())
+            write_text(Path(self.metrics_file_path), self._text.getvalue())
 
     def _check_log_dir_exists(self) -> None:
         """Lightning would delete the file here."""

@@ -85,8 +85,9 @@ def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Pat
     seed_everything(0, verbose=False)
     model = LitClassifier(variants.get("ELU")(depth=2, width=8), optimizer=torch.optim.SGD, learning_rate=0.01)
     logger = CSVLogger(tmp_path, name="", version="")
+    callback = LayerStatistics()
     Trainer(
-        max_epochs=2, logger=logger, callbacks=[LayerStatistics()], log_every_n_steps=1, enable_progress_bar=False,
+        max_epochs=2, logger=logger, callbacks=[callback], log_every_n_steps=1, enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, accelerator="cpu",
     ).fit(model, datamodule=data)  # fmt: skip
     rows = pd.read_csv(tmp_path / "metrics.csv")
@@ -97,6 +98,19 @@ def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Pat
         update = metrics[f"layer_update_ratio/{name}"] * weights
         assert update[1] == pytest.approx(0.01 * metrics[f"layer_gradient_norm/{name}"][1], rel=0.01)  # SGD's update
         assert metrics[f"layer_std/{name}"].notna().all()
+    kept = callback.state_dict()["history"]["std"]
+    torch.testing.assert_close(kept, torch.tensor(metrics.filter(like="layer_std").to_numpy(), dtype=kept.dtype))
+
+
+def test_a_checkpoint_has_one_tensor_for_each_statistic() -> None:
+    rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    callback = LayerStatistics()
+    callback.load_state_dict({"history": {"mean": rows}})  # as files of older versions have them
+    state = callback.state_dict()
+    assert torch.equal(state["history"]["mean"], torch.tensor(rows))
+    continued = LayerStatistics()
+    continued.load_state_dict(state)
+    assert torch.equal(continued.state_dict()["history"]["mean"], torch.tensor(rows))
 
 
 class Wrapped(nn.Module):

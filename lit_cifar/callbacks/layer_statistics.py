@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import nan
@@ -42,13 +41,13 @@ class LayerStatistics(Callback):
         self.pictures = pictures
         self._before: dict[str, Tensor] = {}
         self._last_step: dict[str, Tensor] = {}
-        self._history: dict[str, list[list[float]]] = defaultdict(list)
+        self._history: dict[str, Tensor] = {}  # each [epochs, layers]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": dict(self._history)}
+        return {"history": dict(self._history)}  # tensors: thousands of numbers would each be pickled on its own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._history.update(state_dict["history"])
+        self._history = {statistic: torch.as_tensor(rows) for statistic, rows in state_dict["history"].items()}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == trainer.num_training_batches - 1:
@@ -74,7 +73,8 @@ class LayerStatistics(Callback):
         for logger in trainer.loggers:  # `log_dict` would take 2 ms for each of more than a hundred values
             logger.log_metrics({**logged, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
         for statistic in STATISTICS:
-            self._history[statistic].append([values.get(f"{statistic}/{name}", nan) for name in layers(pl_module)])
+            now = torch.tensor([[values.get(f"{statistic}/{name}", nan) for name in layers(pl_module)]])
+            self._history[statistic] = torch.cat([self._history.get(statistic, now[:0]), now])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data_source = trainer.datamodule.data_source  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ class LayerStatistics(Callback):
             if not (self.pictures and isinstance(logger, TensorBoardLogger)):
                 continue
             for statistic, (words, ideal) in STATISTICS.items():
-                values = torch.tensor(self._history[statistic]).T
+                values = self._history.get(statistic, torch.empty(0, 0)).T
                 if values.isnan().all():  # no epoch got to its last step
                     continue
                 picture = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
