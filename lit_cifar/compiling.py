@@ -98,7 +98,12 @@ class CompiledGradients:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor | None]]]:
-        """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones."""
+        """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones.
+
+        The last gradients are given up first: their memory, which is still in the processor's caches, takes the new.
+        """
+        for p in self._parameters.values():
+            p.grad = None
         torch.compiler.cudagraph_mark_step_begin()
         learning = {name: p for name, p in self._parameters.items() if p.requires_grad}
         arguments = self._network, learning, self._written, batch

@@ -201,6 +201,15 @@ def test_buffers_are_written_into_where_the_network_does() -> None:
     assert written == changed == {"3.running_mean", "3.running_var", "3.num_batches_tracked"}
 
 
+def test_the_last_gradients_are_given_up_before_new_ones_are_found() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    compiled = CompiledGradients(network, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
+    for p in network.parameters():
+        p.grad = torch.ones_like(p)
+    compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
+    assert all(p.grad is None for p in network.parameters())
+
+
 def test_batch_normalization_can_be_thawed() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10)).eval()
     compiled = CompiledGradients(network, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
