@@ -123,6 +123,20 @@ def drawn(figure: Figure) -> bytes:
     return png.getvalue()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_no_share_of_dead_units_is_labelled_below_zero(share: float) -> None:
+    histories = {
+        key: history.assign(**dict.fromkeys(history.filter(like="layer_dead/"), share))
+        for key, history in LAYERS.items()
+    }
+    figure = figures.layers_by_depth(histories, SOURCE)
+    drawn(figure)
+    axis = figure.axes[3].yaxis
+    low, high = sorted(axis.get_view_interval())
+    assert low <= share <= high
+    assert all(tick >= 0 for tick in axis.get_majorticklocs() if low <= tick <= high)
+
+
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 

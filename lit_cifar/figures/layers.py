@@ -93,6 +93,8 @@ def layers_by_depth(
     for ax in (axes[0, 1], axes[1, 0]):
         ax.set_yscale("log")
         log_ticks(ax.yaxis)
+    highest = axes[1, 1].get_ylim()[1]
+    axes[1, 1].set_ylim(-0.04 * highest, highest)  # no share is below 0; a line along 0 is still seen
     axes[1, 1].yaxis.set_major_formatter(FuncFormatter(percent))
     for ax in axes[1]:
         ax.set_xlabel("layer (the last is the output)")
