@@ -49,7 +49,7 @@ coverage: $(INSTALLED_DEV)  ## Print the lines and branches that the last `make 
 .venv-lowest/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[ray,test]'
+	.venv-lowest/bin/uv pip install --quiet --compile-bytecode --python .venv-lowest --resolution lowest-direct --editable '.[ray,test]'
 	@touch $@
 
 test-lowest: PYTHON = python3.10
