@@ -112,7 +112,8 @@ class CompiledGradients:
         except FailOnRecompileLimitHit:  # torch keeps 8 kinds of networks; the others can be had again from its files
             torch.compiler.reset()
             loss, found, gradients = self._compiled(*arguments)
-        return loss, found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
+        # Callbacks may keep losses; on a GPU the next step's is written to where this one was found.
+        return loss.clone(), found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
 
 
 def guards_to_check(guards: Sequence[Any]) -> Sequence[bool]:

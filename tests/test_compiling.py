@@ -103,6 +103,23 @@ def test_on_a_gpu_it_is_one_cuda_graph(name: str, pictures: Path) -> None:
     assert not counters["inductor"]["cudagraph_skips"]
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_losses_that_a_callback_keeps_stay_as_they_were(accelerator: str, pictures: Path) -> None:
+    class Keep(Callback):
+        def __init__(self) -> None:
+            self.losses: list[Tensor] = []
+            self.numbers: list[float] = []
+
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            self.losses.append(arguments[2]["loss"])
+            self.numbers.append(float(arguments[2]["loss"]))
+
+    keep = Keep()
+    train(variants.get("ELU")(**SMALL), pictures, True, keep, steps=15, accelerator=accelerator)
+    assert len(set(keep.numbers)) == 15
+    assert [float(loss) for loss in keep.losses] == keep.numbers
+
+
 @pytest.mark.gpu
 def test_steps_do_not_wait_for_the_gpu(pictures: Path) -> None:
     class ForbidWaiting(Callback):
