@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value
 
 from lit_cifar.batches import Batch
 from lit_cifar.errors import UserError
-from lit_cifar.memory import keep_freed_memory
+from lit_cifar.memory import arrange, keep_freed_memory, runs_of
 from lit_cifar.steps import loss_and_totals
 
 WORTHWHILE = 5000
@@ -92,7 +92,9 @@ class CompiledGradients:
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
         before = {name: buffer.clone() for name, buffer in self._written.items()}
         with _random_numbers_kept(batch):
-            self(batch)
+            _, _, found = self(batch)
+        if not batch[1].is_cuda:  # whose optimizers take all parameters at once wherever they lie
+            _move_as_gradients(found)
         for name, buffer in self._written.items():
             buffer.copy_(before[name])
 
@@ -133,6 +135,12 @@ def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]
         if after.get(name) is not buffer:
             raise ValueError(f"the network replaces its buffer {name} instead of writing into it.")
     return {name: buffer for name, buffer in network.named_buffers() if not torch.equal(buffer, after[name])}
+
+
+def _move_as_gradients(found: Sequence[tuple[nn.Parameter, Tensor | None]]) -> None:
+    """Move parameters so that they follow one another in memory where their gradients, found together, do."""
+    learning = [(p, gradient) for p, gradient in found if gradient is not None]
+    arrange([p for p, _ in learning], runs_of([gradient for _, gradient in learning]))
 
 
 def _random_numbers_kept(batch: Batch) -> AbstractContextManager[None]:

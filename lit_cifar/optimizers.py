@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, optim
+
+from lit_cifar.memory import arrange, joined, runs_of
 
 KERNELS_OF = ("cpu", "cuda")
 """Kinds of devices on which Adam's fused kernel is used."""
@@ -16,20 +18,43 @@ _NEEDS_PLAIN = ("weight_decay", "maximize", "capturable", "differentiable")
 """Options under which torch's own steps are taken."""
 
 
-@dataclass(frozen=True)
-class _Together:
-    """Parameters that the kernel takes at once, and their state; what torch keeps as a number for each is one tensor
-    of which each has its element, on the CPU. The kernel reads the step where the parameters are."""
+class _Tensors(NamedTuple):
+    """Parameters and the two averages of their gradients that the kernel keeps."""
 
     parameters: list[Tensor]
     momenta: list[Tensor]
     squares: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Parameters that the kernel takes at once, and their state; what torch keeps as a number for each is one tensor
+    of which each has its element, on the CPU. The kernel reads the step where the parameters are.
+
+    Those that follow one another in memory are a run: `by_runs` has one tensor for them all.
+    """
+
+    singly: _Tensors
+    by_runs: _Tensors
+    runs: list[list[int]]
+    addresses: list[int]
     step: Tensor
     mu_product: Tensor
     kernels_step: Tensor
 
     def are(self, parameters: Sequence[Tensor]) -> bool:
-        return len(parameters) == len(self.parameters) and all(map(is_, parameters, self.parameters))
+        """Whether it is these, and where they were."""
+        found = self.singly.parameters
+        if len(parameters) != len(found) or not all(map(is_, parameters, found)):
+            return False
+        return [p.data_ptr() for p in parameters] == self.addresses
+
+    def with_gradients(self) -> tuple[_Tensors, list[Tensor]]:
+        """The fewest tensors: by runs, unless the gradients lie in another order."""
+        gradients = [p.grad for p in self.singly.parameters if p.grad is not None]
+        by_runs = [joined([gradients[number] for number in run]) for run in self.runs]
+        found = [gradient for gradient in by_runs if gradient is not None]
+        return (self.by_runs, found) if len(found) == len(by_runs) else (self.singly, gradients)
 
 
 class FusedNAdam(optim.NAdam):
@@ -88,7 +113,11 @@ class FusedNAdam(optim.NAdam):
         for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
             self.state[p] |= {"step": own_step, "mu_product": own_product}
         kernels_step = step[0].to(device, copy=True)
-        found[number] = _Together(parameters, momenta, squares, step, mu_product, kernels_step)
+        addresses = [p.data_ptr() for p in parameters]
+        runs = runs_of(parameters)
+        singly = _Tensors(parameters, momenta, squares)
+        by_runs = _Tensors(*(arrange(tensors, runs) for tensors in singly))
+        found[number] = _Together(singly, by_runs, runs, addresses, step, mu_product, kernels_step)
         return found[number]
 
 
@@ -102,12 +131,12 @@ def _step(group: dict[str, Any], together: _Together) -> None:
     on_gradient = (1 - mu) / (1 - mu_product)
     on_momentum = mu_next / (1 - mu_product * mu_next)
     decay_of_sum = beta1 * on_momentum / (on_gradient + on_momentum)
-    gradients = [p.grad for p in together.parameters if p.grad is not None]
+    tensors, gradients = together.with_gradients()
     torch._fused_adam_(
-        together.parameters,
+        tensors.parameters,
         gradients,
-        together.momenta,
-        together.squares,
+        tensors.momenta,
+        tensors.squares,
         [],
         [together.kernels_step.fill_(step)] * len(gradients),
         lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
@@ -118,4 +147,4 @@ def _step(group: dict[str, Any], together: _Together) -> None:
         amsgrad=False,
         maximize=False,
     )
-    torch._foreach_lerp_(together.momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes
+    torch._foreach_lerp_(tensors.momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes

@@ -20,6 +20,7 @@ from lit_cifar import compiling
 from lit_cifar.compiling import CompiledGradients, guards_to_check
 from lit_cifar.datamodule import CIFAR10DataModule
 from lit_cifar.errors import UserError
+from lit_cifar.memory import runs_of
 from lit_cifar.module import LitClassifier
 from lit_cifar.scaling import Scale
 from lit_cifar.steps import loss_and_totals
@@ -225,6 +226,17 @@ def test_the_last_gradients_are_given_up_before_new_ones_are_found() -> None:
         p.grad = torch.ones_like(p)
     compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_parameters_lie_as_gradients_found_together_do() -> None:
+    network = variants.get("ELU")(depth=9, width=8).build((3, 32, 32), 10)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    compiled = CompiledGradients(network, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
+    _, _, found = compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
+    parameters, gradients = zip(*found, strict=True)
+    assert sorted(map(len, runs_of(parameters))) == [1, 1, 1, 1, 8, 8]  # first and last layer; weights and biases
+    assert sorted(runs_of(parameters)) == sorted(runs_of(gradients))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_batch_normalization_can_be_thawed() -> None:

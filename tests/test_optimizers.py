@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn, optim
 
+from lit_cifar.memory import arrange
 from lit_cifar.optimizers import FusedNAdam
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
@@ -78,6 +79,36 @@ def test_parameters_that_join_later_or_get_no_gradient_are_those_of_torch() -> N
             optimizer.step()
         paths.append(torch.stack([late, unused, early]).detach())
     torch.testing.assert_close(*paths, rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_that_lie_together_are_taken_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where their gradients do so, too; where not, and where one is moved on the way, nothing else changes."""
+    taken = []
+    kernel = torch._fused_adam_
+
+    def counted(parameters: list[torch.Tensor], *arguments: object, **options: object) -> None:
+        taken.append(len(parameters))
+        kernel(parameters, *arguments, **options)
+
+    monkeypatch.setattr(torch, "_fused_adam_", counted)
+    paths, states = [], []
+    for kind in (FusedNAdam, optim.NAdam):
+        generator = torch.Generator().manual_seed(0)
+        parameters = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 4), (7,), (5, 2))]
+        arrange(parameters, [[0], [2, 1]])
+        optimizer = kind(parameters, lr=0.01)
+        for step in range(40):
+            gradients = torch.randn(29, generator=generator)
+            parameters[0].grad, parameters[2].grad = gradients[:12].view(3, 4), gradients[12:22].view(5, 2)
+            parameters[1].grad = gradients[22:].clone() if step % 10 == 9 else gradients[22:]
+            optimizer.step()
+            if step == 29:
+                parameters[1].data = parameters[1].detach().clone()
+        paths.append([p.detach() for p in parameters])
+        states.append([optimizer.state[p]["exp_avg"] for p in parameters])
+    torch.testing.assert_close(paths[0], paths[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(states[0], states[1], rtol=1e-4, atol=1e-5)
+    assert taken == [2] * 9 + [3] + [2] * 9 + [3] + [2] * 9 + [3] + [3] * 10
 
 
 def test_a_learning_rate_of_zero_moves_nothing() -> None:
