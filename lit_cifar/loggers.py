@@ -96,14 +96,13 @@ class _WholeFileWriter(ExperimentWriter):
     def __init__(self, log_dir: str, continued_from_step: int) -> None:
         super().__init__(log_dir)
         self.metrics = _rows_before(continued_from_step, Path(self.metrics_file_path))
-        self._columns: list[str] = []
         self._text = io.StringIO()
         self._in_text = 0
 
     def save(self) -> None:
-        columns = sorted(set(self._columns).union(*self.metrics[self._in_text :]))
-        if columns != self._columns:
-            self._columns, self._text, self._in_text = columns, io.StringIO(), 0
+        columns = sorted(set(self.metrics_keys).union(*self.metrics[self._in_text :]))
+        if columns != self.metrics_keys:
+            self.metrics_keys, self._text, self._in_text = columns, io.StringIO(), 0
             csv.DictWriter(self._text, columns, lineterminator="\n").writeheader()
         csv.DictWriter(self._text, columns, lineterminator="\n").writerows(self.metrics[self._in_text :])
         self._in_text = len(self.metrics)

@@ -72,8 +72,9 @@ class LayerStatistics(Callback):
         logged = {f"layer_{name}": value for name, value in values.items()}
         for logger in trainer.loggers:  # `log_dict` would take 2 ms for each of more than a hundred values
             logger.log_metrics({**logged, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
+        names = list(layers(pl_module))
         for statistic in STATISTICS:
-            now = torch.tensor([[values.get(f"{statistic}/{name}", nan) for name in layers(pl_module)]])
+            now = torch.tensor([[values.get(f"{statistic}/{name}", nan) for name in names]])
             self._history[statistic] = torch.cat([self._history.get(statistic, now[:0]), now])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
