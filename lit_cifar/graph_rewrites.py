@@ -16,6 +16,8 @@ LARGE = 65_536
 """Weights of a layer from which on its gradient is enough work for all threads."""
 BLOCK = 256
 """Columns of a wide gradient that one thread finds at a time."""
+ROWS = 256
+"""A thread's share of a batch from which on each thread keeps to its own: what it reads it has written itself."""
 
 aten = torch.ops.aten
 _REWRITES = PatternMatcherPass()
@@ -26,11 +28,12 @@ class Rewrites(CustomGraphPass):
 
     def __call__(self, graph: fx.Graph) -> None:
         _REWRITES.apply(graph)
-        _find_weight_gradients_together(graph)
+        _rearrange_weight_gradients(graph)
+        _deal_out_rows(graph)
 
     def uuid(self) -> bytes:
-        """The state of this file, by which torch's cache of compiled functions knows the pass."""
-        return get_hash_for_files((__file__,))
+        """What the rewrites depend on, by which torch's cache of compiled functions knows the pass."""
+        return get_hash_for_files((__file__,), str(torch.get_num_threads()))
 
 
 def quick_expm1(x: Tensor) -> Tensor:
@@ -54,9 +57,13 @@ def _is_plain(match: Match) -> bool:
     return not match.output_node().kwargs
 
 
-def _is_single_on_cpu(match: Match) -> bool:
-    value = _value(match.output_node())
+def _is_single_on_cpu(node: fx.Node) -> bool:
+    value = _value(node)
     return bool(value.dtype == torch.float32 and value.device.type == "cpu")
+
+
+def _gives_single_on_cpu(match: Match) -> bool:
+    return _is_single_on_cpu(match.output_node())
 
 
 @register_graph_pattern(CallFunction(aten.addmm.default, Arg(), Arg(), Arg()), _is_plain, pass_dict=_REWRITES)
@@ -66,7 +73,7 @@ def _biases_apart(match: Match, bias: fx.Node, inputs: fx.Node, weights: fx.Node
     match.replace_by_example(_add_after_product, [bias, inputs, weights])
 
 
-@register_graph_pattern(CallFunction(aten.expm1.default, Arg()), _is_single_on_cpu, pass_dict=_REWRITES)
+@register_graph_pattern(CallFunction(aten.expm1.default, Arg()), _gives_single_on_cpu, pass_dict=_REWRITES)
 def _expm1_by_exp(match: Match, x: fx.Node) -> None:
     """ELU and SELU are made of it."""
     match.replace_by_example(quick_expm1, [x])
@@ -81,9 +88,10 @@ class _WeightGradient(NamedTuple):
     inputs: fx.Node
 
 
-def _find_weight_gradients_together(graph: fx.Graph) -> None:
-    """Gradients that nothing waits for are found at the end: those of layers alike by one batched product, which deals
-    layers out to threads where each product alone is too little for them; those of wide layers in blocks of columns."""
+def _rearrange_weight_gradients(graph: fx.Graph) -> None:
+    """Nothing waits for them. Those of small layers are found from each thread's own rows where it has enough of these;
+    else at the end, those of layers alike by one batched product, which deals layers out to threads where each product
+    alone is too little for them. Those of wide layers are found in blocks of columns."""
     alike: dict[object, list[_WeightGradient]] = defaultdict(list)
     for product in graph.find_nodes(op="call_function", target=aten.mm.default):
         transposed, inputs = product.args
@@ -91,27 +99,65 @@ def _find_weight_gradients_together(graph: fx.Graph) -> None:
         if transposed.target is aten.permute.default and _is_only_result(product) and value.device.type == "cpu":
             gradient = _WeightGradient(product, transposed.args[0], inputs)
             alike[value.shape, len(_value(inputs)), value.dtype].append(gradient)
-    with graph.inserting_before(graph.output_node()):
-        for gradients in alike.values():
-            units, width = _value(gradients[0].product).shape
-            if len(gradients) >= FEW and units * width < LARGE:
-                _batch(graph, gradients)
-            elif width >= FEW * BLOCK and width % BLOCK == 0:
-                for gradient in gradients:
-                    _divide(graph, gradient)
+    for gradients in alike.values():
+        units, width = _value(gradients[0].product).shape
+        threads = _threads_for(gradients[0].inputs)
+        if units * width < LARGE and threads > 1:
+            for gradient in gradients:
+                _add_up(graph, gradient, threads)
+        elif units * width < LARGE and len(gradients) >= FEW:
+            _batch(graph, gradients)
+        elif width >= FEW * BLOCK and width % BLOCK == 0:
+            for gradient in gradients:
+                _divide(graph, gradient)
+
+
+def _deal_out_rows(graph: fx.Graph) -> None:
+    """Each thread multiplies its own rows, as it computes activations of its own rows: MKL doesn't promise to."""
+    call = graph.call_function
+    for product in graph.find_nodes(op="call_function", target=aten.mm.default):
+        rows, factor = product.args
+        threads = _threads_for(rows)
+        if threads > 1 and rows.target is not aten.permute.default:
+            with graph.inserting_before(product):
+                factors = call(aten.expand.default, (call(aten.unsqueeze.default, (factor, 0)), [threads, -1, -1]))
+                found = call(aten.bmm.default, (_shares(graph, rows, threads), factors))
+                _replace(graph, product, call(aten.reshape.default, (found, list(_value(product).shape))))
+
+
+def _threads_for(rows: fx.Node) -> int:
+    """How many threads have as many rows each of a tensor [B, N], and enough of them; else 1."""
+    threads = torch.get_num_threads()
+    share, rest = divmod(len(_value(rows)), threads)
+    return threads if share >= ROWS and not rest and _is_single_on_cpu(rows) else 1
+
+
+def _shares(graph: fx.Graph, rows: fx.Node, threads: int) -> fx.Node:
+    """A tensor [B, N] as [threads, B / threads, N]."""
+    return graph.call_function(aten.reshape.default, (rows, [threads, -1, _value(rows).shape[1]]))
+
+
+def _add_up(graph: fx.Graph, gradient: _WeightGradient, threads: int) -> None:
+    """The sum of what each thread's rows give."""
+    call = graph.call_function
+    with graph.inserting_before(gradient.product):
+        errors = call(aten.permute.default, (_shares(graph, gradient.errors, threads), [0, 2, 1]))
+        found = call(aten.bmm.default, (errors, _shares(graph, gradient.inputs, threads)))
+        _replace(graph, gradient.product, call(aten.sum.dim_IntList, (found, [0])))
 
 
 def _batch(graph: fx.Graph, gradients: list[_WeightGradient]) -> None:
     """One product for layers alike, and one sum for their biases."""
     call = graph.call_function
-    errors = _stack(graph, [gradient.errors for gradient in gradients])
-    inputs = _stack(graph, [gradient.inputs for gradient in gradients])
-    weights = call(aten.bmm.default, (call(aten.permute.default, (errors, [0, 2, 1])), inputs))
-    biases = call(aten.sum.dim_IntList, (errors, [1]))
-    for layer, gradient in enumerate(gradients):
-        _replace(graph, gradient.product, call(aten.select.int, (weights, 0, layer)))
-        for shaped in _bias_gradients(gradient.errors):
-            _replace(graph, shaped, call(aten.select.int, (biases, 0, layer)))
+    with graph.inserting_before(graph.output_node()):
+        errors = _stack(graph, [gradient.errors for gradient in gradients])
+        inputs = _stack(graph, [gradient.inputs for gradient in gradients])
+        weights = call(aten.bmm.default, (call(aten.permute.default, (errors, [0, 2, 1])), inputs))
+        biases = call(aten.sum.dim_IntList, (errors, [1]))
+        for layer, gradient in enumerate(gradients):
+            _replace(graph, gradient.product, call(aten.select.int, (weights, 0, layer)))
+            for shaped in _bias_gradients(gradient.errors):
+                _replace(graph, shaped, call(aten.select.int, (biases, 0, layer)))
 
 
 def _stack(graph: fx.Graph, layers: list[fx.Node]) -> fx.Node:
@@ -133,15 +179,17 @@ def _divide(graph: fx.Graph, gradient: _WeightGradient) -> None:
     batch = len(_value(gradient.inputs))
     units, width = _value(gradient.product).shape
     blocks = width // BLOCK
-    inputs = call(aten.reshape.default, (gradient.inputs, [batch, blocks, BLOCK]))
-    inputs = call(aten.permute.default, (inputs, [1, 0, 2]))
-    errors = call(aten.permute.default, (gradient.errors, [1, 0]))
-    errors = call(aten.expand.default, (call(aten.unsqueeze.default, (errors, 0)), [blocks, units, batch]))
-    found = call(aten.permute.default, (call(aten.bmm.default, (errors, inputs)), [1, 0, 2]))
-    _replace(graph, gradient.product, call(aten.reshape.default, (found, [units, width])))
+    with graph.inserting_before(gradient.product):
+        inputs = call(aten.reshape.default, (gradient.inputs, [batch, blocks, BLOCK]))
+        inputs = call(aten.permute.default, (inputs, [1, 0, 2]))
+        errors = call(aten.permute.default, (gradient.errors, [1, 0]))
+        errors = call(aten.expand.default, (call(aten.unsqueeze.default, (errors, 0)), [blocks, units, batch]))
+        found = call(aten.permute.default, (call(aten.bmm.default, (errors, inputs)), [1, 0, 2]))
+        _replace(graph, gradient.product, call(aten.reshape.default, (found, [units, width])))
 
 
 def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
+    by.meta["val"] = _value(node)
     node.replace_all_uses_with(by)
     graph.erase_node(node)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -72,7 +72,7 @@ def errors_and_inputs(layers: int, width: int) -> tuple[list[Tensor], list[Tenso
     [
         (8, 4, 0, 1, 1),  # alike: together
         (3, 4, 3, 0, 3),  # too few to be dealt out
-        (8, 13_200, 8, 0, 8),  # enough work each, and not whole blocks
+        (8, 133_400, 8, 0, 8),  # enough work each, and not whole blocks
         (2, 2048, 0, 2, 2),  # wide: in blocks of columns
     ],
 )
@@ -93,3 +93,33 @@ def test_gradients_of_which_more_is_computed_are_found_at_once() -> None:
     given, code = compiled(lambda e, i: [g * 2 for g in weight_gradients(e, i)], errors, inputs)
     torch.testing.assert_close(given, [g * 2 for g in weight_gradients(errors, inputs)])
     assert "bmm" not in code
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.compiles
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
+    ("rows", "dtype", "products", "batched"),
+    [
+        (512, torch.float32, 0, 4),  # 256 for each thread
+        (510, torch.float32, 4, 0),  # too few
+        (513, torch.float32, 4, 0),  # an odd one out
+        (512, torch.float64, 4, 0),
+    ],
+)
+def test_threads_keep_to_their_own_rows(rows: int, dtype: torch.dtype, products: int, batched: int) -> None:
+    def layer(x: Tensor, weights: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return x @ weights.T @ weights, errors.T @ x, errors @ weights
+
+    arguments = [torch.randn(shape, dtype=dtype) for shape in ((rows, 7), (5, 7), (rows, 5))]
+    given, code = compiled(layer, *arguments)
+    torch.testing.assert_close(given, layer(*arguments))
+    assert all(result.is_contiguous() for result in given)
+    assert [code.count(f"extern_kernels.{name}(") for name in ("mm", "bmm")] == [products, batched]

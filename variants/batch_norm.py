@@ -32,7 +32,7 @@ class BatchNorm(DenseVariant):
         self.position = one_of("position", position, ("before", "after"))
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
-        normalization, activation = nn.BatchNorm1d(dense.out_features), nn.ELU()
+        normalization, activation = nn.BatchNorm1d(dense.out_features), nn.ELU(inplace=True)
         if self.position == "before":
             return [dense, normalization, activation]
         return [dense, activation, normalization]

@@ -44,4 +44,4 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
     """A 3x3 convolution, He-initialized, normalized and rectified; without a bias, which normalization would undo."""
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -9,11 +10,11 @@ from variants import DenseVariant, Scaling, one_of, probability, register
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "silu", "gelu", "tanh", "sigmoid"]
 Initialization = Literal["he", "glorot", "lecun", "equal"]
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
+    "elu": partial(nn.ELU, inplace=True),
+    "selu": partial(nn.SELU, inplace=True),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "tanh": nn.Tanh,

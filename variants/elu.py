@@ -13,4 +13,4 @@ class ELU(DenseVariant):
     reference = "Clevert et al. 2016, arXiv:1511.07289; He et al. 2015, arXiv:1502.01852"
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
-        return [dense, nn.ELU()]
+        return [dense, nn.ELU(inplace=True)]

@@ -14,7 +14,7 @@ class SELU(DenseVariant):
     reference = "Klambauer et al. 2017, arXiv:1706.02515"
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
-        return [dense, nn.SELU()]
+        return [dense, nn.SELU(inplace=True)]
 
     def initialize(self, weight: torch.Tensor) -> None:
         """LeCun normal, variance 1 / inputs. (torch's gain for `selu` is 3/4, which is not LeCun's.)"""
