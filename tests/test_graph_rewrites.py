@@ -72,7 +72,7 @@ def errors_and_inputs(layers: int, width: int) -> tuple[list[Tensor], list[Tenso
     [
         (8, 4, 0, 1, 1),  # alike: together
         (3, 4, 3, 0, 3),  # too few to be dealt out
-        (8, 133_400, 8, 0, 8),  # enough work each, and not whole blocks
+        (8, 13_200, 8, 0, 8),  # enough work each, and not whole blocks
         (2, 2048, 0, 2, 2),  # wide: in blocks of columns
     ],
 )
