@@ -27,7 +27,7 @@ import torch
 import variants
 from benchmarks.contenders import KERAS_PYTHON, VALIDATION_SHARE, command
 from benchmarks.pace import ROOT, busy_seconds, in_turns, median_ratio
-from lit_cifar.files import write_text
+from lit_cifar.utils.files import write_text
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
     "the matrix products alone": {32: 3.0, 128: 2.0, 512: 1.4},

@@ -22,11 +22,11 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 import variants
 from lit_cifar.commands.lightning import BEST_CHECKPOINT, default_callbacks
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.loggers import run_loggers
-from lit_cifar.module import LitClassifier
-from lit_cifar.quiet import silence_lightning
-from lit_cifar.sources import ImageSet
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.sources import ImageSet
+from lit_cifar.training.loggers import run_loggers
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.warnings import silence_lightning
 
 FULL_IMAGES, FULL_EPOCHS = 45_000, 100
 

@@ -27,8 +27,8 @@ from torchvision.transforms import v2
 import variants
 from benchmarks.pace import ROOT, Tick
 from lit_cifar.commands.lightning import LitCifarCLI
-from lit_cifar.quiet import silence_lightning
-from lit_cifar.sources import CIFAR10_CLASSES, ImageSet, Source
+from lit_cifar.data.sources import CIFAR10_CLASSES, ImageSet, Source
+from lit_cifar.utils.warnings import silence_lightning
 
 FOREVER = 1000
 KERAS_PYTHON = ROOT / ".venv-keras/bin/python"

@@ -9,8 +9,8 @@ import argparse
 import statistics
 import time
 
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.module import LitClassifier
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.training.module import LitClassifier
 from lit_cifar.uncertainty import evaluate, mc_predict
 
 SCORES = ("accuracy", "nll", "ece")

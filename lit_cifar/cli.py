@@ -6,8 +6,8 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from lit_cifar.errors import UserError
-from lit_cifar.quiet import drop_unfounded_advice, one_report_of_system_errors
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -29,10 +29,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 import variants
 from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
-from lit_cifar.module import LitClassifier
-from lit_cifar.parser import OneLineErrorParser
-from lit_cifar.scaling import Scale
+from lit_cifar.data.normalization import Scale
+from lit_cifar.training.module import LitClassifier
 from lit_cifar.uncertainty import mc_predict
+from lit_cifar.utils.parser import OneLineErrorParser
 from variants import Variant
 
 CLASS_NAMES = tuple(f"class {index}" for index in range(10))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_cifar.figures import Example, Panels, RiskCurve
-from lit_cifar.module import UNCERTAINTIES
+from lit_cifar.training.module import UNCERTAINTIES
 from lit_cifar.uncertainty import (
     Reliability,
     SampleCurve,

@@ -69,7 +69,7 @@ def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None in TensorBoard: to draw them takes longer than a tiny training or test. `test_tensorboard.py` has them."""
+    """Draw no figures for TensorBoard: that takes longer than a tiny training or test."""
     monkeypatch.setattr("lit_cifar.callbacks.LayerStatistics.__init__.__kwdefaults__", {"pictures": False})
     for callback in ("TestPictures", "UncertaintyFigures"):
         monkeypatch.setattr(f"lit_cifar.callbacks.{callback}.report", lambda *_: None)

@@ -16,9 +16,9 @@ import variants
 from lit_cifar import conformance
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter
 from lit_cifar.commands import compare
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.module import LitClassifier
-from lit_cifar.parser import OneLineErrorParser
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.parser import OneLineErrorParser
 from variants import Variant, registry
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_cifar import checkpoints
+from lit_cifar.training import checkpoints
 
 
 class RestoreBestWeights(Callback):

@@ -10,15 +10,15 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lit_cifar.callbacks.after_test import AfterTest
-from lit_cifar.errors import UserError
+from lit_cifar.data.sources import IMAGE_SHAPE
+from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.evaluation import Found, measured, rankings
-from lit_cifar.files import check_writable, write_text
-from lit_cifar.module import UNCERTAINTIES, LitClassifier
-from lit_cifar.sources import IMAGE_SHAPE
-from lit_cifar.sources.synthetic import SyntheticSource
+from lit_cifar.training.module import UNCERTAINTIES, LitClassifier
 from lit_cifar.uncertainty import (
     detection_auroc,
 )
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import check_writable, write_text
 
 SCORES = {"accuracy": "accuracy", "nll": "NLL", "brier": "Brier score", "ece": "ECE, 15 bins", "aurc": "AURC"}
 

@@ -4,8 +4,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.callbacks.layer_statistics import activations, layers
-from lit_cifar.errors import UserError
-from lit_cifar.tensorboard import writers
+from lit_cifar.training.tensorboard import writers
+from lit_cifar.utils.errors import UserError
 
 
 class Histograms(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from lit_cifar.tensorboard import add_to_row, write_row, writers
+from lit_cifar.training.tensorboard import add_to_row, write_row, writers
 
 TEST_SCORES = ("test/accuracy", "test/nll", "test/ece")
 

@@ -6,7 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.callbacks.layer_statistics import evaluating
-from lit_cifar.tensorboard import writers
+from lit_cifar.training.tensorboard import writers
 
 
 class NetworkGraph(Callback):

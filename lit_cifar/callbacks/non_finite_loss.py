@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 
 class NonFiniteLossError(UserError):

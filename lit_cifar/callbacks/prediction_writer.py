@@ -9,8 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_cifar.callbacks.gathering import gathered
-from lit_cifar.errors import UserError
-from lit_cifar.files import check_writable, csv_text, replaced_when_complete
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import check_writable, csv_text, replaced_when_complete
 
 
 class PredictionWriter(Callback):

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lit_cifar.batches import BatchLoader
-from lit_cifar.errors import UserError
+from lit_cifar.data.batches import BatchLoader
+from lit_cifar.utils.errors import UserError
 
 KEY = "processes"
 

@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 import variants
-from lit_cifar.tensorboard import LAYOUT, writers
+from lit_cifar.training.tensorboard import LAYOUT, writers
 
 
 class RunDescription(Callback):

@@ -8,7 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

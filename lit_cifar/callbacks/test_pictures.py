@@ -12,10 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 from lit_cifar import figures
 from lit_cifar.callbacks.after_test import AfterTest
 from lit_cifar.callbacks.layer_statistics import evaluating, layers
-from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import Found
-from lit_cifar.module import LitClassifier
-from lit_cifar.tensorboard import writers
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.tensorboard import writers
 
 
 class TestPictures(AfterTest):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lit_cifar import figures
 from lit_cifar.callbacks.after_test import AfterTest
-from lit_cifar.datamodule import CIFAR10DataModule
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import (
     WAYS,
     Found,
@@ -19,8 +19,8 @@ from lit_cifar.evaluation import (
     risk_curves,
     sample_curves,
 )
-from lit_cifar.module import LitClassifier
-from lit_cifar.tensorboard import writers
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.tensorboard import writers
 
 
 class UncertaintyFigures(AfterTest):

@@ -13,13 +13,13 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 import variants
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.errors import UserError
-from lit_cifar.parser import OneLineErrorParser
-from lit_cifar.study.conduct import conduct
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.study.engines.process_pool import Engine, default_workers, run_here, run_in_pool
+from lit_cifar.study.engines.ray import check_address, run_on_cluster
 from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
-from lit_cifar.study.ray_cluster import check_address, run_on_cluster
-from lit_cifar.study.workers import Engine, default_workers, run_here, run_in_pool
+from lit_cifar.study.runner import conduct
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.parser import OneLineErrorParser
 
 
 def compare(arguments: Sequence[str]) -> None:

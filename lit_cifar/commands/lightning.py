@@ -14,7 +14,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 import variants
-from lit_cifar import checkpoints, resume
 from lit_cifar.callbacks import (
     EpochTime,
     EvaluationReport,
@@ -35,11 +34,12 @@ from lit_cifar.callbacks import (
     UncertaintyFigures,
 )
 from lit_cifar.callbacks.run_description import SaveConfig
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.errors import UserError
-from lit_cifar.loggers import run_loggers
-from lit_cifar.module import LitClassifier
-from lit_cifar.parser import OneLineErrorParser
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.training import checkpoints, resume
+from lit_cifar.training.loggers import run_loggers
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")

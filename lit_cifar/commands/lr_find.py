@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from lit_cifar.commands.lightning import LOGS, LitCifarCLI
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.errors import UserError
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.figures import learning_rate_curves
-from lit_cifar.files import replaced_when_complete, write_text
-from lit_cifar.learning_rate_search import LearningRateSearch, find_learning_rate
-from lit_cifar.module import LitClassifier
-from lit_cifar.quiet import silence_lightning
+from lit_cifar.lr_find.search import LearningRateSearch, find_learning_rate
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import replaced_when_complete, write_text
+from lit_cifar.utils.warnings import silence_lightning
 
 PASSED_ON = ("accelerator", "devices", "precision", "deterministic", "gradient_clip_val", "gradient_clip_algorithm")
 """Options of the Trainer that a range test and confirm runs have a use for."""

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import variants
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 TEMPLATE = '''\
 """{name}: what the technique is, and why it should help."""

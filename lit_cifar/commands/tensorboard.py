@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tensorboard import program  # type: ignore[import-untyped]
 
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 
 def tensorboard(arguments: Sequence[str]) -> None:

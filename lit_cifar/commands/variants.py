@@ -15,7 +15,7 @@ from rich.markup import escape
 
 import variants
 from lit_cifar.commands.new_variant import new_variant
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 from variants import Variant
 
 DESCRIPTION = """\
@@ -106,7 +106,7 @@ def _from(described: dict[str, Any]) -> str:
 def _check(name: str) -> None:
     variant_class = _named(name)
     from lit_cifar.conformance import results
-    from lit_cifar.quiet import silence_lightning
+    from lit_cifar.utils.warnings import silence_lightning
 
     silence_lightning()
     console = Console(highlight=False, soft_wrap=True)

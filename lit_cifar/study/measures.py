@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lit_cifar.corruptions import SEVERITIES
+from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.study.statistics import Better
 
 

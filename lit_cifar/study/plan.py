@@ -14,8 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from lit_cifar.errors import UserError
 from lit_cifar.study.measures import MEASURES
+from lit_cifar.utils.errors import UserError
 
 LearningRatePolicy = Literal["search", "variant"]
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer, Histories
+from lit_cifar.study.artifacts import Examples
 from lit_cifar.study.plan import Study
-from lit_cifar.study.tested import Examples
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 import lit_cifar
-from lit_cifar import checkpoints
 from lit_cifar.callbacks import (
     EpochTime,
     HParamsRow,
@@ -31,20 +30,21 @@ from lit_cifar.callbacks import (
     RunDescription,
     StopOnNonFiniteLoss,
 )
-from lit_cifar.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.errors import UserError
+from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import certain_examples, measured
-from lit_cifar.files import write_text
-from lit_cifar.learning_rate_search import find_learning_rate
-from lit_cifar.loggers import read_history, run_loggers
-from lit_cifar.module import UNCERTAINTIES, LitClassifier
-from lit_cifar.parser import OneLineErrorParser
-from lit_cifar.sparsity import prunable
+from lit_cifar.lr_find.search import find_learning_rate
+from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.tested import EXAMPLES_SEED, write_evaluation, write_examples
-from lit_cifar.tensorboard import add_to_row
+from lit_cifar.training import checkpoints
+from lit_cifar.training.loggers import read_history, run_loggers
+from lit_cifar.training.module import UNCERTAINTIES, LitClassifier
+from lit_cifar.training.sparsity import prunable
+from lit_cifar.training.tensorboard import add_to_row
 from lit_cifar.uncertainty import evaluate, mc_predict, sample_points
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import write_text
+from lit_cifar.utils.parser import OneLineErrorParser
 
 TEST_SCORES = {"accuracy": "acc", "nll": "nll", "ece": "ece"}
 """What TensorBoard's HParams tab gets, and what it is called in a row."""

@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 
 def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lit_cifar.errors import UserError
+from lit_cifar.utils.errors import UserError
 
 _ELEMENTWISE = (nn.Dropout, nn.AlphaDropout)
 _CHANNELWISE = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lit_cifar.errors import UserError
 from lit_cifar.uncertainty.calibration import accuracy, nll
 from lit_cifar.uncertainty.dropout import Masks
 from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, sampled_logits
+from lit_cifar.utils.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

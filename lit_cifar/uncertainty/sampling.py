@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lit_cifar.errors import UserError
 from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, masked_dropout, takes_masks
+from lit_cifar.utils.errors import UserError
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that activations and masks may take at a time, unless said otherwise."""

@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from lit_cifar.module import LitClassifier
-from lit_cifar.sources.synthetic import SyntheticSource
+from lit_cifar.data.sources.synthetic import SyntheticSource
+from lit_cifar.training.module import LitClassifier
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lit_cifar import checkpoints
-from lit_cifar.errors import UserError
-from lit_cifar.sources.cifar10 import CIFAR10Source
-from lit_cifar.sources.pictures import read_pictures
+from lit_cifar.data.sources.cifar10 import CIFAR10Source
+from lit_cifar.data.sources.image_files import read_pictures
+from lit_cifar.training import checkpoints
+from lit_cifar.utils.errors import UserError
 
 SLOW = 10.0
 """Seconds. A few bytes may claim to be as many pixels as Pillow allows, 89 million: those take some seconds."""

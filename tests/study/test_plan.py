@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lit_cifar.errors import UserError
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import (
     Study,
@@ -19,6 +18,7 @@ from lit_cifar.study.plan import (
 )
 from lit_cifar.study.run import build_model
 from lit_cifar.study.statistics import minimum_seeds
+from lit_cifar.utils.errors import UserError
 
 GOOD = """\
 title: Two

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lit_cifar.study import pictures
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.plan import Question, Study
-from lit_cifar.study.report import write_report
+from lit_cifar.study.report import pictures
+from lit_cifar.study.report.content import write_report
+from lit_cifar.study.report.wording import suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import VERDICT_RULE
-from lit_cifar.study.wording import suggestion
 
 VOID = {"meta", "link", "img", "br"}
 NAME = "<script>alert('1')</script> | $a_b$ *x* `y` & ![z](http://evil.example/z.png)"

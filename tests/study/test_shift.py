@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from lit_cifar.corruptions import CORRUPTIONS, corrupt
-from lit_cifar.datamodule import CIFAR10DataModule
-from lit_cifar.module import LitClassifier
-from lit_cifar.quiet import drop_unfounded_advice
+from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, Protocol
 from lit_cifar.study.run import execute
+from lit_cifar.training.module import LitClassifier
 from lit_cifar.uncertainty import evaluate
+from lit_cifar.utils.warnings import drop_unfounded_advice
 
 
 def planned(pictures: Path, *, shift: bool) -> PlannedRun:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, multiclass_calibration_error
 
-from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import (
     accuracy,
     aurc,
@@ -21,6 +20,7 @@ from lit_cifar.uncertainty import (
     reliability,
     risk_coverage,
 )
+from lit_cifar.utils.errors import UserError
 
 
 def two_classes(confidences: list[float], correct: list[bool]) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import Draw, Masks, SeededMasks, active_dropout, masked_dropout
 from lit_cifar.uncertainty.dropout import _starts, takes_masks
+from lit_cifar.utils.errors import UserError
 
 
 def draw(rate: float, shape: tuple[int, ...], samples: range, images: range, *, call: int = 0) -> Draw:

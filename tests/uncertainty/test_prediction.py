@@ -13,7 +13,6 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lit_cifar import uncertainty
-from lit_cifar.errors import UserError
 from lit_cifar.uncertainty import (
     Draw,
     Masks,
@@ -29,6 +28,7 @@ from lit_cifar.uncertainty import (
     sampled_logits,
 )
 from lit_cifar.uncertainty.sampling import _measure
+from lit_cifar.utils.errors import UserError
 
 PlainLoop = Callable[[nn.Module, Tensor, int], Tensor]
 CLASSES = 3
@@ -462,7 +462,7 @@ def test_needs_nothing_else_of_lit_cifar() -> None:
     for path in Path(uncertainty.__path__[0]).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("lit_cifar"):
-                assert node.module == "lit_cifar.errors" or node.module.startswith("lit_cifar.uncertainty")
+                assert node.module == "lit_cifar.utils.errors" or node.module.startswith("lit_cifar.uncertainty")
 
 
 def test_public_names_exist() -> None:

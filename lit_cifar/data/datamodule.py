@@ -1,0 +1,217 @@
+"""CIFAR10DataModule: images from any source, split, in memory, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lit_cifar.data.augmentation import random_crop, random_flip
+from lit_cifar.data.batches import Batch, InMemoryImages, batch_loader
+from lit_cifar.data.corruptions import Corruption, check, corrupt
+from lit_cifar.utils.errors import UserError
+from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures
+
+
+class CIFAR10DataModule(LightningDataModule):
+    """CIFAR-10 from the official files, a folder of pictures or the built-in synthetic set.
+
+    Batches are uint8 images [B, 3, 32, 32] with int64 labels [B]; the network scales them itself.
+
+    Args:
+        source: Where images come from: the official `cifar10` files (downloaded when missing), a `folder` of pictures
+            (train/<class>/*.png and test/<class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 if it can
+            be had within seconds, else synthetic.
+        data_dir: Folder of the data set; a download goes there.
+        urls: Addresses to download the official archive from, instead of the built-in list.
+        batch_size: Images in a batch (of one process).
+        val_size: Images of the training set that are held out for validation, the same number of every class.
+        seed: Seed of the train/validation split, of the order of the training images, and of noise on test images.
+        flip: Mirror training images left to right at random.
+        crop_padding: Pad training images by this many pixels and cut them out at random; 0 is off.
+        pictures: For `predict`: a folder of pictures of any size, or one picture. Default: the test images.
+        corruption: What spoils the test images, to see what a network does when the data shifts. Images of training and
+            validation stay as they are.
+        severity: How much it spoils them, from 1 to 5 (as in CIFAR-10-C; see `lit_cifar.data.corruptions`).
+    """
+
+    def __init__(
+        self,
+        *,
+        source: SourceName = "cifar10",
+        data_dir: str = "data",
+        urls: list[str] | None = None,
+        batch_size: int = 128,
+        val_size: int = 5000,
+        seed: int = 0,
+        flip: bool = False,
+        crop_padding: int = 0,
+        pictures: str | None = None,
+        corruption: Corruption | None = None,
+        severity: int = 1,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"--data.batch_size {batch_size} is too small: a batch has at least 1 image.")
+        if val_size < 1:
+            raise UserError(f"--data.val_size {val_size} is too small: early stopping needs validation images.")
+        if crop_padding < 0:
+            raise UserError(f"--data.crop_padding {crop_padding} is negative: use 0 for no cropping.")
+        check(corruption, severity)
+        if corruption and pictures:
+            raise UserError("--data.corruption is of the test images, not of --data.pictures: leave one of them out.")
+        self.source = open_source(source, Path(data_dir), **({"urls": urls} if urls else {}))
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.seed = seed
+        self.flip = flip
+        self.crop_padding = crop_padding
+        self.pictures = pictures
+        self.corruption = corruption
+        self.severity = severity
+        self._sets: dict[str, InMemoryImages] = {}
+        # For `predict`: a path or index of each image, its class (or just its folder), and what could not be read.
+        self.picture_names: Sequence[str] = ()
+        self.picture_labels: Sequence[str] = ()
+        self.unreadable_pictures: Mapping[str, str] = {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels."""
+        return self.source.class_names
+
+    @property
+    def data_source(self) -> str:
+        """What every artifact calls the images."""
+        if self.corruption is None:
+            return self.source.name
+        return f"{self.source.name}, test images CORRUPTED by {self.corruption}, severity {self.severity} of 5"
+
+    @property
+    def train_images(self) -> Tensor:
+        """The images of the training split, uint8 [N, 3, 32, 32]."""
+        return self._sets["train"].images
+
+    @property
+    def val_images(self) -> Tensor:
+        """The images of the validation split, uint8 [N, 3, 32, 32]."""
+        return self._sets["val"].images
+
+    @property
+    def test_images(self) -> InMemoryImages:
+        """The test images and their labels."""
+        return self._sets["test"]
+
+    def prepare_data(self) -> None:
+        if not self.pictures:
+            self.source.prepare()
+
+    def setup(self, stage: str) -> None:
+        if stage in ("fit", "validate") and "train" not in self._sets:
+            train, val = split(self.source.train(), self.val_size, self.seed, len(self.class_names))
+            self._sets |= {"train": InMemoryImages(train), "val": InMemoryImages(val)}
+        if stage == "test" and "test" not in self._sets:
+            self._sets["test"] = InMemoryImages(self._test_images())
+        if stage == "predict" and "predict" not in self._sets:
+            self._sets["predict"] = InMemoryImages(self._images_to_predict())
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("predict")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if not (self.trainer and self.trainer.training):
+            return batch
+        images, labels = batch
+        if self.flip:
+            images = random_flip(images)
+        if self.crop_padding:
+            images = random_crop(images, self.crop_padding)
+        return images, labels
+
+    def _loader(self, name: str, *, shuffle: bool = False) -> DataLoader[Batch]:
+        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        images = self._sets[name]
+        if self.trainer:  # all at once: 50,000 images are 154 MB, and each batch would have to be waited for
+            images = images.to(self.trainer.strategy.root_device)
+        # Evaluation holds no gradients: larger batches only save time.
+        batch_size = self.batch_size if shuffle else max(self.batch_size, 500)
+        return batch_loader(
+            images,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            num_replicas=world_size,
+            rank=rank,
+        )
+
+    def _test_images(self) -> ImageSet:
+        test = self.source.test()
+        if self.corruption is None:
+            return test
+        return ImageSet(corrupt(test.images, self.corruption, self.severity, seed=self.seed), test.labels)
+
+    def _images_to_predict(self) -> ImageSet:
+        """The pictures, or else the test images; labels are then indices into `picture_names`."""
+        if self.pictures:
+            found = read_pictures(Path(self.pictures))
+            if not found.paths:
+                path, reason = next(iter(found.unreadable.items()))
+                raise UserError(f"No picture in {self.pictures} can be read. The first one, {path}: {reason}.")
+            images, self.picture_names, self.unreadable_pictures = found.images, found.paths, found.unreadable
+            self.picture_labels = [PurePosixPath(path).parent.name for path in found.paths]
+        else:
+            test = self._test_images()
+            images = test.images
+            self.picture_names = [str(index) for index in range(len(images))]
+            self.picture_labels = [self.class_names[label] for label in test.labels.tolist()]
+        return ImageSet(images, torch.arange(len(images)))
+
+
+def split(image_set: ImageSet, val_size: int, seed: int, num_classes: int) -> tuple[ImageSet, ImageSet]:
+    """Hold out a stratified validation set: each class keeps its share, within one image; the rest is for training.
+
+    Raises:
+        UserError: if no training image of some class would be left.
+    """
+    labels = image_set.labels
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    if val_size > len(labels) - num_classes:
+        raise UserError(
+            f"--data.val_size {val_size} is too large: there are {len(labels)} training images of {num_classes} "
+            f"classes, and each class must keep some for training. Use at most {len(labels) - num_classes}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    held_out = []
+    for label, share in enumerate(_shares(counts, val_size)):
+        members = (labels == label).nonzero().squeeze(1)
+        held_out.append(members[torch.randperm(len(members), generator=generator)[:share]])
+    is_val = torch.zeros(len(labels), dtype=torch.bool)
+    is_val[torch.cat(held_out)] = True
+    return _subset(image_set, ~is_val), _subset(image_set, is_val)
+
+
+def _shares(counts: Sequence[int], total: int) -> list[int]:
+    """Divide a total in proportion to the counts, in whole numbers (largest remainders)."""
+    exact = [total * count / sum(counts) for count in counts]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda index: shares[index] - exact[index])
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def _subset(image_set: ImageSet, chosen: Tensor) -> ImageSet:
+    return ImageSet(image_set.images[chosen], image_set.labels[chosen])

@@ -1,0 +1,61 @@
+"""Where images come from: the official CIFAR-10 files, a folder of pictures, or the built-in synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from lit_cifar.utils.errors import UserError
+from lit_cifar.data.sources.auto import AutoSource
+from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
+from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source
+from lit_cifar.data.sources.folder import FolderSource
+from lit_cifar.data.sources.image_files import Pictures, read_pictures
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "DEFAULT_URLS",
+    "IMAGE_SHAPE",
+    "ImageSet",
+    "Pictures",
+    "Source",
+    "SourceName",
+    "open_source",
+    "read_pictures",
+    "settled",
+]
+
+SourceName = Literal["cifar10", "folder", "synthetic", "auto"]
+"""`auto` is CIFAR-10 if it is there or can be downloaded soon, else synthetic images (see `AutoSource`)."""
+
+
+def settled(kind: SourceName, source: Source) -> SourceName:
+    """The kind to open again for the same images: for `auto`, what it has chosen."""
+    if not isinstance(source, AutoSource):
+        return kind
+    return "cifar10" if isinstance(source.chosen, CIFAR10Source) else "synthetic"
+
+
+def open_source(kind: SourceName, data_dir: Path, *, urls: Sequence[str] = DEFAULT_URLS) -> Source:
+    """The source of a kind; it reads and downloads nothing before it is asked to.
+
+    Args:
+        kind: What to read.
+        data_dir: The folder the files are in, or are downloaded to; `synthetic` needs none.
+        urls: Addresses of the CIFAR-10 archive, tried in order.
+
+    Raises:
+        UserError: if there is no such kind, or an address is no web address.
+    """
+    if kind == "cifar10":
+        return CIFAR10Source(data_dir, urls=urls)
+    if kind == "folder":
+        return FolderSource(data_dir)
+    if kind == "auto":
+        return AutoSource(data_dir, urls=urls)
+    if kind == "synthetic":
+        from lit_cifar.data.sources.synthetic import SyntheticSource
+
+        return SyntheticSource()
+    raise UserError(f"There is no source {kind!r}: use one of {', '.join(get_args(SourceName))}.")

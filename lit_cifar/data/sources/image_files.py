@@ -1,0 +1,172 @@
+"""Picture files of any kind and size, as 32×32 RGB images."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from lit_cifar.utils.errors import UserError
+from lit_cifar.data.sources.base import IMAGE_SHAPE
+from lit_cifar.utils.console import progress_bar
+
+EXTENSIONS = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"),
+    *(".tif", ".tiff", ".webp"),
+)
+"""What the names of picture files end with, in lower case; other files are passed over."""
+
+BACKGROUND = "white"
+"""What shows through transparent pixels."""
+
+SIZE = (IMAGE_SHAPE[2], IMAGE_SHAPE[1])
+"""Width and height, as Pillow wants them."""
+
+CHUNK = 64
+"""How many pictures a thread decodes at a time: handing out single small ones takes longer than decoding them."""
+
+
+class PictureFile(NamedTuple):
+    """A picture file: its path relative to the folder it was found in (`/` on every platform), size and age.
+
+    Size and time of change are -1 for a link that leads nowhere.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures read for a prediction.
+
+    Args:
+        paths: The path of each image, relative to the folder.
+        images: uint8 [N, 3, 32, 32], in the same order.
+        unreadable: The relative paths of files that could not be read, each with the reason.
+    """
+
+    paths: tuple[str, ...]
+    images: torch.Tensor
+    unreadable: Mapping[str, str]
+
+
+def read_pictures(folder: Path) -> Pictures:
+    """The pictures in a folder and its sub-folders, sorted by path; or a single picture file.
+
+    Raises:
+        UserError: if there is no such folder, or no picture in it.
+    """
+    if folder.is_file():
+        root, names = folder.parent, [folder.name]
+    else:
+        root, names = folder, [file.path for file in list_pictures(folder)]
+    if not names:
+        kinds = ", ".join(sorted(EXTENSIONS))
+        what = "There are no pictures in" if folder.is_dir() else "There is no folder or picture"
+        raise UserError(f"{what} {folder}. Give a picture, or a folder with pictures in it ({kinds}).")
+    images, problems = decode_all([root / name for name in names], f"Reading {len(names)} pictures in {folder}")
+    good = [index for index in range(len(names)) if index not in problems]
+    return Pictures(
+        paths=tuple(_readable(names[index]) for index in good),
+        images=torch.from_numpy(images[good]),
+        unreadable={_readable(names[index]): reason for index, reason in problems.items()},
+    )
+
+
+def _readable(name: str) -> str:
+    """A file's name as text that can be written: bytes that are no Unicode become a replacement character."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def list_pictures(folder: Path) -> list[PictureFile]:
+    """The picture files in a folder and its sub-folders, sorted by path; hidden ones are passed over."""
+    return sorted(_walk(folder, "")) if folder.is_dir() else []
+
+
+def decode_all(paths: Sequence[Path], description: str) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Decode picture files in parallel: uint8 [N, 3, 32, 32], and the index of each unreadable file with the reason."""
+    images = np.zeros((len(paths), *IMAGE_SHAPE), dtype=np.uint8)
+    problems: dict[int, str] = {}
+
+    def decode_one(index: int) -> None:
+        try:
+            images[index] = decode(paths[index])
+        except Exception as error:  # noqa: BLE001 - Pillow's parsers raise nearly anything on damaged files
+            problems[index] = str(error) or type(error).__name__
+
+    def decode_chunk(start: int) -> int:
+        chunk = range(start, min(start + CHUNK, len(paths)))
+        for index in chunk:
+            decode_one(index)
+        return len(chunk)
+
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_bar(description, len(paths)) as advance,
+    ):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for count in pool.map(decode_chunk, range(0, len(paths), CHUNK)):
+            advance(count)
+    return images, dict(sorted(problems.items()))
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """One picture as uint8 [3, 32, 32]: turned upright, RGB, its first frame, squeezed to a square.
+
+    A picture that is 32×32 already keeps its pixels; another size is resampled (Lanczos, antialiased).
+    """
+    with Image.open(path) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        rgb = _to_rgb(picture)
+    if rgb.size != SIZE:
+        rgb = rgb.resize(SIZE, Image.Resampling.LANCZOS)
+    return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        picture = _to_8_bits(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        background = Image.new("RGBA", picture.size, BACKGROUND)
+        picture = Image.alpha_composite(background, picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Gray of 16 bits a pixel, scaled to 8: Pillow's own conversion would cut off everything above 255."""
+    pixels = np.asarray(picture)
+    if picture.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError("its brightness has no known range: save it with 8 or 16 bits a channel")
+    return Image.fromarray((pixels / 257).round().astype(np.uint8))
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[PictureFile]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+            elif entry.name.lower().endswith(EXTENSIONS):
+                yield PictureFile(prefix + entry.name, *_size_and_age(entry))
+
+
+def _size_and_age(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,207 @@
+"""Search a learning rate: one range test suggests, short confirm runs around the suggestion decide.
+
+A range test that suggests nothing (the loss diverges before it falls clear of its noise) still says where to look. The
+last confirm run is between the others, where a parabola through the best and its neighbours is lowest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import asdict, dataclass
+from io import StringIO
+from statistics import fmean
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.tuner import Tuner
+
+from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.lr_find.curve import LearningRateCurve, read_curve
+from lit_cifar.training.checkpoints import WholeFiles
+from lit_cifar.training.module import LitClassifier
+
+MakeRun = Callable[[float | None], tuple[LitClassifier, CIFAR10DataModule]]
+"""A fresh model and its data, equally seeded each time, with a learning rate or the variant's own."""
+
+STEP = math.sqrt(10)
+"""Confirm runs are this factor apart: two a decade."""
+
+VALIDATIONS = 4
+"""Confirm runs validate as often in an epoch: so early, batch normalization's running statistics lag behind the
+weights, and neighbouring steps are points of accuracy apart."""
+
+
+@dataclass(frozen=True)
+class ConfirmRun:
+    """A short training at one learning rate: means of the validations in its last epoch; the loss is infinite if it
+    blew up.
+
+    (Not of its best epoch: in the first ones a network that knows nothing yet may have the lowest loss.)
+    """
+
+    learning_rate: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class LearningRateSearch:
+    """A range test, the confirm runs after it (best first), and the learning rate they come to."""
+
+    curve: LearningRateCurve
+    confirm_runs: tuple[ConfirmRun, ...]
+
+    @property
+    def learning_rate(self) -> float:
+        """The confirm run's with the lowest validation loss; without confirm runs, the curve's suggestion."""
+        return self.confirm_runs[0].learning_rate if self.confirm_runs else self.curve.suggestion
+
+    def to_json(self) -> str:
+        """Everything, for `lr_find.json`."""
+        runs = [{**asdict(run), "val_loss": _finite(run.val_loss)} for run in self.confirm_runs]
+        content = {**self.curve.to_dict(), "confirm_runs": runs, "learning_rate": self.learning_rate}
+        return json.dumps(content, indent=1)
+
+
+def find_learning_rate(
+    make: MakeRun,
+    *,
+    confirm: int = 0,
+    confirm_epochs: int = 3,
+    min_lr: float = 1e-6,
+    max_lr: float = 1.0,
+    steps: int = 300,
+    on_confirmed: Callable[[ConfirmRun], None] = lambda _: None,
+    show_progress: bool = False,
+    **trainer_options: Any,
+) -> LearningRateSearch:
+    """Search a learning rate on training and validation images; nothing is left behind and no weights are kept.
+
+    Args:
+        make: Gives a fresh model and its data.
+        confirm: Number of confirm runs; if the best is at the edge, runs beyond it follow, and then one where a
+            parabola through the best and its neighbours is lowest. 0 trusts the range test.
+        confirm_epochs: Epochs of each confirm run.
+        min_lr: Where the range test starts.
+        max_lr: Where it ends.
+        steps: Batches it takes.
+        on_confirmed: Told of each confirm run.
+        show_progress: Whether the range test has a progress bar on the terminal.
+        trainer_options: Arguments of the Trainer, such as accelerator.
+
+    Raises:
+        UserError: if the loss clearly falls at no learning rate and, for confirm runs, doesn't diverge either.
+    """
+    with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
+        curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
+    start = curve.start if confirm else curve.suggestion
+    runs: dict[float, ConfirmRun] = {}
+
+    def run(position: float) -> None:
+        learning_rate = start * STEP**position
+        runs[position] = short_run(make, learning_rate, confirm_epochs, **trainer_options)
+        on_confirmed(runs[position])
+
+    # The valley is where the loss falls best in one pass; the rates that train best lie above it rather than below.
+    for position in range(-(confirm // 4), confirm - confirm // 4):
+        run(position)
+    while len(runs) > 1:
+        best = min(runs, key=lambda position: runs[position].val_loss)
+        if min(runs) < best < max(runs):
+            between = best + _vertex(*(runs[best + side].val_loss for side in (-1, 0, 1)))
+            if between not in runs:
+                run(between)
+            break
+        beyond = best - 1 if best == min(runs) else best + 1
+        if not min_lr <= start * STEP**beyond <= max_lr:
+            break
+        run(beyond)
+    return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
+
+
+def _vertex(below: float, lowest: float, above: float) -> float:
+    """Where a parabola through losses at -1, 0 and 1 is lowest, within half a step of 0.
+
+    A neighbour that blew up says that the other side is better, but not by how much; losses all alike say nothing.
+    """
+    if math.isinf(below) or math.isinf(above):
+        return 0.25 * (math.isinf(below) - math.isinf(above))
+    bend = below - 2 * lowest + above
+    return 0.5 * (below - above) / bend if bend else 0.0
+
+
+def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
+    """One sweep of rising learning rates by the Trainer's Tuner, read by our own rule from the raw losses."""
+    model, data = make(None)
+    model.scheduler = None  # the sweep is the schedule
+    losses: list[float] = []
+    # The Tuner swaps the Trainer's callbacks for its own and smooths the losses; the module's hook still sees them raw.
+    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(folder, max_epochs=-1, **trainer_options)
+        finder = Tuner(trainer).lr_find(
+            model,
+            datamodule=data,
+            min_lr=min_lr,
+            max_lr=max_lr,
+            num_training=steps,
+            early_stop_threshold=None,
+            update_attr=False,
+        )
+    learning_rates = finder.results["lr"][: len(losses)]  # type: ignore[union-attr]
+    return read_curve(learning_rates, losses)
+
+
+def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
+    """Train some epochs at one learning rate."""
+    model, data = make(learning_rate)
+    validations = _Validations()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(
+            folder,
+            max_epochs=epochs,
+            val_check_interval=1 / VALIDATIONS,
+            callbacks=[StopOnNonFiniteLoss(), validations],
+            **trainer_options,
+        )
+        try:
+            trainer.fit(model, datamodule=data)
+        except NonFiniteLossError:
+            return ConfirmRun(learning_rate, math.inf, 0.0)
+    loss, accuracy = (fmean(found[-VALIDATIONS:]) for found in (validations.losses, validations.accuracies))
+    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, accuracy)
+
+
+class _Validations(Callback):
+    """Keeps what each validation found."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.losses.append(trainer.callback_metrics["val/loss"].item())
+        self.accuracies.append(trainer.callback_metrics["val/accuracy"].item())
+
+
+def _trainer(folder: str, **options: Any) -> Trainer:
+    return Trainer(
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[WholeFiles()],  # the Tuner writes a checkpoint: a full disk must be an OSError
+        **options,
+    )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None

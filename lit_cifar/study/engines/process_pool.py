@@ -1,0 +1,181 @@
+"""Runs of a study in worker processes, a few at a time; what is finished stays finished."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.run import Report, Row, execute, finished_row, give_up
+from lit_cifar.utils.console import say
+from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
+
+TRIES = 3
+"""How often a run whose worker died is tried."""
+
+LAST_SECONDS = 5.0
+"""How long a worker with nothing left to do may take to end."""
+
+FinishedRun = tuple[PlannedRun, Row, bool]
+"""A run, its row, and whether it was done now or had been finished by an earlier call."""
+
+Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
+"""What does runs: in this process, in worker processes, or on a cluster."""
+
+Epoch = tuple[str, int, float]
+"""What a `Report` is told."""
+
+
+def default_workers() -> int:
+    """One for each core."""
+    return os.cpu_count() or 1
+
+
+def run_all(runs: Sequence[PlannedRun], study_folder: Path, engine: Engine, report: Report) -> Iterator[FinishedRun]:
+    """Do the runs that aren't finished and give every row when it is there, in the order of finishing.
+
+    Args:
+        engine: What does them.
+        report: Told of every finished epoch.
+    """
+    silence_lightning()
+    rows = [(run, finished_row(run, study_folder)) for run in runs]
+    yield from ((run, row, False) for run, row in rows if row is not None)
+    if left := [run for run, row in rows if row is None]:
+        yield from engine(left, study_folder, report)
+
+
+def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
+    """Do the runs one after the other in this process."""
+    yield from ((run, execute(run, study_folder, report), True) for run in runs)
+
+
+def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
+    """Do the runs in worker processes.
+
+    A run whose worker dies is tried again after the others; when that happens again and again, its row says why.
+    """
+    left, deaths = deque(runs), Counter[str]()
+    pool = [_Worker() for _ in range(min(workers, len(runs)))]
+    try:
+        while busy := _set_to_work(pool, left, study_folder):
+            ready = wait([worker.connection for worker in busy])
+            for worker in (worker for worker in busy if worker.connection in ready):
+                message = worker.message()
+                if message is None:
+                    pool[pool.index(worker)] = _Worker()
+                    message = _repeat_or_give_up(worker, left, deaths, study_folder)
+                if isinstance(message, dict):
+                    yield worker.run, message, True
+                elif message:
+                    report(*message)
+    finally:
+        for worker in pool:
+            worker.end()
+
+
+class _Worker:
+    """A process that does one run after the other and tells of them through a pipe of its own.
+
+    (A queue that all workers share would stay locked for ever by one that is killed while it writes.)
+    """
+
+    run: PlannedRun
+    """What it does now, or has done last."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,))
+        self.process.start()
+        theirs.close()
+        self.is_busy = False
+
+    def begin(self, run: PlannedRun, study_folder: Path) -> None:
+        self.run, self.is_busy = run, True
+        with suppress(BrokenPipeError):  # it has died already: `message` will tell
+            self.connection.send((run, study_folder))
+
+    def message(self) -> Epoch | Row | None:
+        """Of a finished epoch, or the finished run's row; None if the process has died.
+
+        Raises:
+            OSError: which every other run would meet as well: the disk is full, for example.
+        """
+        try:
+            message: Epoch | Row | OSError = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            return None
+        self.is_busy = isinstance(message, tuple)
+        if isinstance(message, OSError):
+            raise message
+        return message
+
+    def death(self) -> str:
+        """What ended the process, and what that probably means."""
+        code = self.process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return "Its process was killed (SIGKILL), probably because memory ran out: try fewer --workers"
+        return f"Its process died ({signal.strsignal(-code) if code < 0 else f'exit code {code}'})"
+
+    def end(self) -> None:
+        """At once if there is a run, which is done anew next time: Lightning would first finish its epoch."""
+        if self.is_busy:
+            self.process.kill()
+        self.connection.close()
+        self.process.join(LAST_SECONDS)
+        self.process.kill()
+
+
+def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
+    """Put a dead worker's run behind what is left to do, or give its row if it was finished or tried often enough."""
+    if row := finished_row(dead.run, folder):
+        return row
+    deaths[dead.run.label] += 1
+    if deaths[dead.run.label] == TRIES:
+        return give_up(dead.run, folder, f"{dead.death()}, {TRIES} times.")
+    say(f"{dead.run.label}: {dead.death()}. It is tried again.")
+    left.append(dead.run)
+    return None
+
+
+def _set_to_work(pool: Sequence[_Worker], left: deque[PlannedRun], folder: Path) -> list[_Worker]:
+    """Give idle workers what is left to do; return those that have something to do."""
+    for worker in pool:
+        if left and not worker.is_busy:
+            worker.begin(left.popleft(), folder)
+    return [worker for worker in pool if worker.is_busy]
+
+
+def _work(connection: Connection) -> None:
+    """Do the runs that come through the pipe until it is closed, silently."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    silence_lightning()
+    with suppress(EOFError), one_report_of_system_errors():
+        while True:
+            run, study_folder = connection.recv()
+            connection.send(_row_or_error(run, study_folder, lambda *epoch: connection.send(epoch)))
+
+
+def _row_or_error(run: PlannedRun, study_folder: Path, report: Report) -> Row | OSError:
+    try:
+        return execute(run, study_folder, report)
+    except OSError as error:
+        return error
+
+
+def _end_with_parent() -> None:
+    """A killed study must not leave workers behind, busy with runs that nobody waits for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,127 @@
+"""Runs of a study on a Ray cluster, for those who have more than one machine. Needs the extra `lit-cifar[ray]`."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+import socket
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lit_cifar.study.engines.process_pool import TRIES, FinishedRun
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.run import Report, Row, execute
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.warnings import silence_lightning
+
+POLL_SECONDS = 0.5
+CONNECT_SECONDS = 5
+
+
+def check_address(address: str) -> None:
+    """Find out in seconds that nothing listens at a cluster's address: Ray itself tries for more than a minute.
+
+    Raises:
+        UserError: if the address isn't one, or nobody answers there.
+    """
+    if address in ("auto", "local"):
+        return
+    host, port = _host_and_port(address)
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"No Ray cluster answers at {address!r}: {error}. `ray start --head` starts one there, `--ray local` here."
+        ) from error
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        if parts.scheme == "ray" and parts.hostname and parts.port:
+            return parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        pass
+    raise UserError(f"--ray {address}: give the cluster's HOST:PORT, `auto` or `local`.")
+
+
+def run_on_cluster(
+    runs: Sequence[PlannedRun], study_folder: Path, report: Report, *, address: str, workers: int
+) -> Iterator[FinishedRun]:
+    """Do the runs on a cluster, one processor each, and put what each has written into the study's folder here.
+
+    A run whose machine or process dies is tried again. The data, and lit_cifar with the same variants, must be found on
+    every machine under the same path as here.
+
+    Args:
+        address: The cluster's; `auto` for the one that this machine belongs to; `local` to start one here.
+        workers: For `local`: how many runs at a time.
+
+    Raises:
+        UserError: if Ray isn't installed, no cluster answers, or a run's process dies again and again.
+    """
+    with _cluster(address, workers) as ray:
+        news = ray.util.queue.Queue(actor_options={"num_cpus": 0})
+        task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_execute_on_cluster)
+        running = {task.remote(run, Path.cwd(), news): run for run in runs}
+        while running:
+            done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+            for epoch in news.get_nowait_batch(news.qsize()):
+                report(*epoch)
+            for future in done:
+                run, (row, written) = running.pop(future), ray.get(future)
+                shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # what an interrupted try has left
+                _unpack(written, study_folder)
+                yield run, row, True
+
+
+@contextmanager
+def _cluster(address: str, workers: int) -> Iterator[Any]:
+    """The module `ray`, connected to a cluster until the block ends."""
+    try:
+        import ray
+        import ray.util.queue
+    except ImportError as error:
+        raise UserError("Ray is not installed: pip install 'lit-cifar[ray]'.") from error
+    local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"No Ray cluster answers at {address!r}: {error}. `local` starts one here.") from error
+    try:
+        yield ray
+    except ray.exceptions.RayError as error:
+        raise UserError(f"The Ray cluster gave up: {error}. Finished runs are kept.") from error
+    finally:
+        ray.shutdown()
+
+
+def _execute_on_cluster(run: PlannedRun, folder_here: Path, news: Any) -> tuple[Row, bytes]:
+    """A run's row, and its folder as an archive: the machine may be another one, with other disks."""
+    silence_lightning()
+    if folder_here.is_dir():  # relative paths mean what they mean to the one who typed them
+        os.chdir(folder_here)
+    with tempfile.TemporaryDirectory() as folder:
+        row = execute(run, Path(folder), lambda *epoch: news.put(epoch))
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for file in sorted((Path(folder) / run.folder).rglob("*"), key=_result_last):
+                tar.add(file, file.relative_to(folder), recursive=False)
+    return row, archive.getvalue()
+
+
+def _result_last(file: Path) -> tuple[bool, Path]:
+    """`result.json` says that a run is finished."""
+    return file.name == "result.json", file
+
+
+def _unpack(archive: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")

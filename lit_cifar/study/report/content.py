@@ -1,0 +1,292 @@
+"""The report of a study: one HTML file for people, the same as Markdown for a repository page, and the figures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import lit_cifar
+from lit_cifar.data.sources.cifar10 import CIFAR10Source
+from lit_cifar.study.answers import Answer
+from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.plan import Protocol
+from lit_cifar.study.report.page import Card, Cell, Page, Section, Table
+from lit_cifar.study.report.pictures import (
+    curves_pictures,
+    differences_picture,
+    layers_pictures,
+    mc_pictures,
+    search_pictures,
+    shift_pictures,
+    zeros_pictures,
+)
+from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
+from lit_cifar.study.report.wording import (
+    baseline_measure,
+    bounds,
+    count,
+    difference_cell,
+    mean_cell,
+    p_value,
+    pairs,
+    signed,
+    suggestion,
+    unit,
+)
+from lit_cifar.study.result import StudyResult
+from lit_cifar.study.statistics import VERDICT_RULE, estimate
+from lit_cifar.utils.files import replaced_when_complete, write_text
+
+WORTH = ("test_acc", "test_nll", "test_ece", "test_brier", "test_seconds")
+MC_WORTH = tuple(f"mc_{column}" for column in WORTH)
+TRAINING = ("val_loss", "val_acc", "best_epoch", "epochs", "seconds_per_epoch", "train_seconds")
+LAYERS = ("dead_units", "twin_units", "zeros")
+SELECTION = ("test_acc", "selected_by_acc_test_acc")
+
+
+def write_report(result: StudyResult, folder: Path) -> None:
+    """Write `report.html`, `report.md` and `figures/*.png` into a study's folder."""
+    page = _page(result)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for picture in (picture for section in page.sections for picture in section.pictures):
+        with replaced_when_complete(folder / "figures" / f"{picture.name}.png") as unfinished:
+            unfinished.write_bytes(picture.png)
+    write_text(folder / "report.html", _environment(autoescape=True).get_template("report.html.j2").render(page=page))
+    # what autoescape is for HTML: every value goes through it
+    markdown = _environment(finalize=_escaped_markdown)
+    write_text(folder / "report.md", markdown.get_template("report.md.j2").render(page=page))
+
+
+def _environment(**options: Any) -> Environment:
+    loader = PackageLoader("lit_cifar.study.report", "templates")
+    return Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, **options)  # noqa: S701
+
+
+def _escaped_markdown(value: object) -> str:
+    """A value as one line of Markdown that shows just its text, in a table too; what is marked safe stays as it is."""
+    return value if isinstance(value, Markup) else re.sub(r"([\\`*_\[\]<>|~$&])", r"\\\1", " ".join(str(value).split()))
+
+
+def _page(result: StudyResult) -> Page:
+    study = result.study
+    asked = f", {count(len(study.questions), 'question')}" if study.questions else ""
+    return Page(
+        title=study.title,
+        summary=f"{count(len(study.runs), 'run')}, {count(study.seeds, 'seed')} each{asked}, {result.data_source}",
+        description=study.description.strip(),
+        warnings=_warnings(result),
+        sections=[
+            *([_answers(result)] if result.answers else []),
+            _results(result),
+            *_mc_dropout(result),
+            _curves(result),
+            _layers(result),
+            _failures(result),
+            _selection(result),
+            _learning_rates(result),
+            _protocol(result),
+            Section("How to repeat this", code=result.command, tables=[_machine()]),
+        ],
+        date=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    )
+
+
+def _warnings(result: StudyResult) -> list[str]:
+    study = result.study
+    found = []
+    if result.data_source != CIFAR10Source.name:
+        found.append(
+            f"These images are not the official CIFAR-10 but {result.data_source}: no number here is one for CIFAR-10."
+        )
+    if study.is_quick:
+        found.append(
+            f"This is a quick run: at most {count(study.protocol.max_epochs, 'epoch')} and "
+            f"{count(study.seeds, 'seed')}, fewer than the study asks for. Its networks are hardly trained and its "
+            "verdicts are mostly “can't tell”."
+        )
+    needed = max((answer.verdict.seeds_needed for answer in result.answers), default=0)
+    if study.seeds < needed:
+        found.append(
+            f"With {count(study.seeds, 'seed')} no difference, however large, is a “yes” or a “no”: a study of "
+            f"{count(len(result.answers), 'question')} needs at least {needed} seeds for that."
+        )
+    return found
+
+
+def _answers(result: StudyResult) -> Section:
+    cards = [_card(answer) for answer in result.answers]
+    return Section("Answers", cards=cards, text=f"The rule. {VERDICT_RULE}", pictures=[differences_picture(result)])
+
+
+def _card(answer: Answer) -> Card:
+    question, comparison, measure = answer.question, answer.verdict.comparison, answer.measure
+    facts = [
+        (f"{question.treatment}: {measure.label}", mean_cell(measure, *bounds(answer.treatment))),
+        (
+            f"{question.baseline}: {baseline_measure(answer).label}",
+            mean_cell(baseline_measure(answer), *bounds(answer.baseline)),
+        ),
+        ("difference", difference_cell(measure, *bounds(comparison))),
+        ("corrected p", Cell(p_value(answer.verdict.adjusted_p), f"({count(comparison.n, 'pair')} of runs)")),
+    ]
+    return Card(question.ask, answer.verdict.answer, facts, _note(answer))
+
+
+def _note(answer: Answer) -> str:
+    """What else there is to know about an answer."""
+    verdict, comparison = answer.verdict, answer.verdict.comparison
+    notes = [f"{comparison.better.capitalize()} is better."]
+    if comparison.margin:
+        gain = signed(answer.measure, comparison.margin).lstrip("+")
+        notes.append(f"The smallest gain worth having is {gain}{unit(answer.measure)}.")
+    if str(verdict) != verdict.answer:
+        notes.append(f"{str(verdict).capitalize()}.")
+    if comparison.dropped:
+        notes.append(f"{count(comparison.dropped, 'pair')} with a failed run left out.")
+    if comparison.interval == "all equal":
+        notes.append("All pairs have the same difference.")
+    return " ".join(notes)
+
+
+def _results(result: StudyResult) -> Section:
+    everything, sampled = result.summary, [column for column in MC_WORTH if column in result.summary]
+    tables = [_summary_table(everything, "Test images, one pass without dropout", WORTH, result.data_source)]
+    if sampled:
+        with_dropout = everything.dropna(subset=sampled, how="all")
+        tables.append(_summary_table(with_dropout, "Test images, mean of MC samples", sampled, result.data_source))
+    caption = "Training; seconds depend on the machine and on what else it does"
+    tables.append(_summary_table(everything, caption, TRAINING, result.data_source))
+    return Section("Results", tables=tables, pictures=shift_pictures(result))
+
+
+def _mc_dropout(result: StudyResult) -> list[Section]:
+    pictures = [*mc_pictures(result), *uncertainty_pictures(result)]
+    text = (
+        "Every network with dropout is tested twice, without training it further: by one pass without dropout, and by "
+        "the mean of many passes with it (MC dropout)."
+    )
+    kept = sum(evaluation["mc_samples"] > 0 for evaluation in result.evaluations.values())
+    if pictures and 0 < kept < (tested := result.results["mc_test_acc"].notna().sum()):
+        text += f" Curves are those of {kept} of the {tested} networks: an earlier version of lit_cifar did the others."
+    return [Section("MC dropout", text=text, pictures=pictures)] if pictures else []
+
+
+def _summary_table(summary: pd.DataFrame, caption: str, columns: Sequence[str], data_source: str) -> Table:
+    shown = [column for column in columns if column in summary]
+    rows = []
+    for row in summary.to_dict("records"):
+        failed = f"({row['failed']} failed)" if row["failed"] else ""
+        measured = [mean_cell(MEASURES[c], row[c], row[f"{c}_low"], row[f"{c}_high"]) for c in shown]
+        rows.append([Cell(row["run"]), Cell(str(row["seeds"]), failed, row["seeds"]), *measured])
+    header = ["run", "seeds", *(MEASURES[column].label for column in shown)]
+    return Table(f"{caption}: mean over seeds [95 % interval], {data_source}", header, rows)
+
+
+def _curves(result: StudyResult) -> Section:
+    pictures = curves_pictures(result)
+    return Section("Learning curves", text="" if pictures else "No run has finished.", pictures=pictures)
+
+
+def _layers(result: StudyResult) -> Section:
+    pictures = layers_pictures(result)
+    if not pictures:
+        return Section("Layers", text="No layer statistics were kept.")
+    table = _summary_table(result.summary, "Means over hidden layers, best epoch", LAYERS, result.data_source)
+    return Section("Layers", tables=[table], pictures=[*pictures, *zeros_pictures(result)])
+
+
+def _failures(result: StudyResult) -> Section:
+    failed = result.results[result.results["status"] != "ok"]
+    if failed.empty:
+        return Section("Failed runs", text=f"None of {len(result.results)}.")
+    rows = [
+        [Cell(row["run"]), Cell(str(row["seed"]), value=row["seed"]), Cell(row["reason"])]
+        for row in failed.to_dict("records")
+    ]
+    caption = f"{count(len(rows), 'failed run')} of {len(result.results)}, {result.data_source}"
+    return Section("Failed runs", tables=[Table(caption, ["run", "seed", "reason"], rows)])
+
+
+def _selection(result: StudyResult) -> Section:
+    ok = result.results[result.results["status"] == "ok"]
+    if not set(SELECTION) <= set(ok):
+        return Section("Which epoch", text="No run has finished.")
+    accuracy, rows = MEASURES["test_acc"], []
+    for name, group in ok.groupby("run", sort=False):
+        by_loss, by_accuracy = (group[column] for column in SELECTION)
+        means = [mean_cell(accuracy, *bounds(estimate(values.tolist()))) for values in (by_loss, by_accuracy)]
+        difference = difference_cell(accuracy, *bounds(estimate((by_accuracy - by_loss).tolist())))
+        rows.append([Cell(str(name)), *means, difference])
+    header = ["run", "epoch of the lowest validation loss", "epoch of the highest validation accuracy", "difference"]
+    caption = f"Test accuracy of the weights of either epoch: mean over seeds [95 % interval], {result.data_source}"
+    text = "Everything else here is about the epoch of the lowest validation loss. This is what the other choice gives."
+    return Section("Which epoch", text=text, tables=[Table(caption, header, rows)])
+
+
+def _learning_rates(result: StudyResult) -> Section:
+    rows = []
+    for name in result.study.runs:
+        rates = pd.to_numeric(result.results.loc[result.results["run"] == name, "lr"], errors="coerce").dropna()
+        cell = Cell(f"{rates.iloc[0]:.2g}", value=rates.iloc[0]) if len(rates) else Cell("–")
+        rows.append([Cell(name), cell, Cell(_chosen_by(result, name))])
+    table = Table(f"Learning rates used, {result.data_source}", ["run", "learning rate", "chosen by"], rows)
+    return Section("Learning rates", tables=[table], pictures=search_pictures(result))
+
+
+def _chosen_by(result: StudyResult, run: str) -> str:
+    if run not in result.searches:
+        return "the variant's own" if result.study.run_protocol(run).learning_rate == "variant" else "given"
+    search = result.searches[run]
+    short_runs = len(search.get("confirm_runs", ()))
+    return f"a search: {suggestion(search)}; {count(short_runs, 'short run')} decided"
+
+
+def _protocol(result: StudyResult) -> Section:
+    study = result.study
+    text = (
+        "A seed decides the validation images (a stratified part of the training images), the first weights and the "
+        "order of the training images: the same for every run. A run stops when its validation loss hasn't fallen for "
+        "some epochs (patience) and keeps its best epoch. The test images are read once, after everything is chosen."
+    )
+    settings = [[Cell("seeds"), Cell(str(study.seeds))]]
+    settings += [[Cell(f.name), Cell(str(getattr(study.protocol, f.name)))] for f in fields(Protocol)]
+    runs = [
+        [Cell(name), Cell(pairs(run["model"])), Cell(pairs({key: run[key] for key in run if key != "model"}) or "–")]
+        for name, run in study.runs.items()
+    ]
+    tables = [
+        Table(f"Settings of all runs, {result.data_source}", ["setting", "value"], settings, sortable=False),
+        Table(f"Runs, {result.data_source}", ["run", "model", "settings of its own"], runs, sortable=False),
+    ]
+    return Section("Protocol", text=text, tables=tables)
+
+
+def _machine() -> Table:
+    facts = {
+        "processor": f"{_processor()}, {count(os.cpu_count() or 1, 'core')}",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("torch", "lightning")},
+        "lit_cifar": lit_cifar.__version__,
+    }
+    rows = [[Cell(what), Cell(which)] for what, which in facts.items()]
+    return Table("The machine that wrote this report", ["part", "what it is"], rows, sortable=False)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else None
+    return found[1] if found else platform.processor() or platform.machine()

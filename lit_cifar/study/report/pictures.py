@@ -1,0 +1,196 @@
+"""The pictures of a report, with words for those who can't see them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lit_cifar import figures
+from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
+from lit_cifar.study.answers import Answer, paired_values
+from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.report.page import Picture
+from lit_cifar.study.report.wording import baseline_measure, bounds, difference_cell, suggestion
+from lit_cifar.study.result import StudyResult
+
+DPI = 150
+PNG_COLORS = 128
+"""Enough for lines and bands, and a third of the bytes of true colour."""
+
+
+def differences_picture(result: StudyResult) -> Picture:
+    """Every question's paired differences."""
+    questions = [_paired_difference(answer, result) for answer in result.answers]
+    alt = " ".join(
+        f"Q{number}, {question.label}: {difference_cell(answer.measure, *bounds(answer.verdict.comparison))}, "
+        f"{question.verdict}."
+        for number, (question, answer) in enumerate(zip(questions, result.answers, strict=True), 1)
+    )
+    caption = (
+        "Treatment minus baseline: each pair of runs with the same seed (dots), their mean (diamond) and its 95 % "
+        "interval (bar). What is to the right of zero is better."
+    )
+    drawn = figures.paired_differences(questions, result.data_source)
+    return picture(result, "paired_differences", drawn, f"Paired differences with 95 % intervals. {alt}", caption)
+
+
+def _paired_difference(answer: Answer, result: StudyResult) -> figures.PairedDifference:
+    question, comparison, measure = answer.question, answer.verdict.comparison, answer.measure
+    treatment, baseline = paired_values(question, result.study.seeds, result.results, result.histories)
+    scale, points = (100, " (percentage points)") if measure.percent else (1, "")
+    label = f"{question.treatment} against {question.baseline}"
+    if question.treatment == question.baseline:
+        label = f"{question.treatment}: {measure.label} against {baseline_measure(answer).label}"
+    return figures.PairedDifference(
+        label=label,
+        unit=f"{measure.label}{points}",
+        better=comparison.better,
+        mean=scale * comparison.difference,
+        low=scale * comparison.low,
+        high=scale * comparison.high,
+        differences=[scale * (one - other) for one, other in zip(treatment, baseline, strict=True)],
+        verdict=answer.verdict.answer,
+    )
+
+
+def mc_pictures(result: StudyResult) -> list[Picture]:
+    """Accuracy and ECE without MC dropout and with it, where a run has it."""
+    columns = ["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"]
+    if not set(columns) <= set(result.results) or result.results[columns].dropna().empty:
+        return []
+    means = result.results.dropna(subset=columns).groupby("run", sort=False)[columns].mean()
+    alt = " ".join(
+        f"{run}: accuracy {100 * row.test_acc:.1f} % without MC dropout and {100 * row.mc_test_acc:.1f} % with it, "
+        f"ECE {row.test_ece:.3f} and {row.mc_test_ece:.3f}."
+        for run, row in means.iterrows()
+    )
+    caption = "Accuracy and expected calibration error of one pass without dropout and of the mean of the MC samples."
+    drawn = figures.accuracy_and_calibration_mc(result.results, result.data_source, runs=list(result.study.runs))
+    return [picture(result, "mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
+
+
+def shift_pictures(result: StudyResult) -> list[Picture]:
+    """Scores over the severity of corruption, if the study measures them."""
+    results, last = result.results, f"severity_{SEVERITIES[-1]}_acc"
+    if f"test_{last}" not in results:
+        return []
+    means = results.dropna(subset=[f"test_{last}"]).groupby("run", sort=False)[["test_acc", f"test_{last}"]].mean()
+    alt = " ".join(
+        f"{run}: accuracy falls from {100 * clean:.1f} % to {100 * corrupted:.1f} % at severity {SEVERITIES[-1]}."
+        for run, (clean, corrupted) in means.iterrows()
+    )
+    caption = (
+        "Scores on corrupted test images, over how much they are corrupted (0: not at all): means over seeds and over "
+        f"{', '.join(CORRUPTIONS)}. Solid: one pass without dropout; dashed: mean of the MC samples."
+    )
+    drawn = figures.scores_by_severity(results, result.data_source, runs=list(result.study.runs))
+    return [picture(result, "shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
+
+
+def curves_pictures(result: StudyResult) -> list[Picture]:
+    """The learning curves, if a run has finished."""
+    kept = result.finished_histories
+    if not kept:
+        return []
+    drawn = figures.learning_curves(kept, result.data_source, runs=list(result.study.runs))
+    caption = (
+        "Validation loss and accuracy over epochs and over seconds of training (validation not counted). A run's mean "
+        "and its band, from the lowest to the highest seed, go as far as all its seeds train; the seeds that train on "
+        "are drawn one by one."
+    )
+    if len(kept) < len(result.histories):
+        caption += " Failed runs are left out."
+    return [picture(result, "learning_curves", drawn, _curves_alt(kept), caption)]
+
+
+def _curves_alt(histories: Mapping[tuple[str, int], pd.DataFrame]) -> str:
+    parts = []
+    for name in dict.fromkeys(name for name, _ in histories):
+        seeds = [epochs for (run, _), epochs in histories.items() if run == name]
+        common = min(map(len, seeds))
+        mean = pd.concat([epochs.head(common) for epochs in seeds]).groupby("epoch").mean()
+        loss, accuracy, seconds = (mean[column].to_numpy() for column in ("val/loss", "val/accuracy", "train/seconds"))
+        parts.append(
+            f"{name}: lowest mean loss {loss.min():.3f} in epoch {loss.argmin() + 1}, after "
+            f"{seconds[: loss.argmin() + 1].sum():.0f} seconds; highest mean accuracy {100 * accuracy.max():.1f} % in "
+            f"epoch {accuracy.argmax() + 1}."
+        )
+    return f"Four line charts of validation loss and accuracy over epochs and seconds. {' '.join(parts)}"
+
+
+def layers_pictures(result: StudyResult) -> list[Picture]:
+    """Activations and gradients by depth, where runs have kept statistics of their layers."""
+    histories = result.finished_histories.items()
+    kept = {key: epochs for key, epochs in histories if epochs.columns.str.startswith("layer_mean/").any()}
+    if not kept:
+        return []
+    drawn = figures.layers_by_depth(kept, result.data_source, runs=list(result.study.runs))
+    caption = (
+        "Each layer's output for 500 validation images, and its gradient in the epoch's last step. A net that "
+        "normalizes itself keeps mean 0 and standard deviation 1; where gradients vanish, layers near the input learn "
+        "little. A unit is dead if its output hardly differs between images."
+    )
+    return [picture(result, "layers", drawn, _layers_alt(result), caption)]
+
+
+def _layers_alt(result: StudyResult) -> str:
+    rows, dead = result.summary.to_dict("records"), MEASURES["dead_units"]
+    parts = [f"{row['run']}: {dead.text(row['dead_units'])} of units dead." for row in rows]
+    return f"Four charts of mean, standard deviation, gradient norm and dead units by layer. {' '.join(parts)}"
+
+
+def zeros_pictures(result: StudyResult) -> list[Picture]:
+    """Accuracy over the share of zeros, if any run has zeros."""
+    if not result.results["zeros"].max() > 0:
+        return []
+    drawn = figures.accuracy_by_zeros(result.results, result.data_source, runs=list(result.study.runs))
+    zeros, accuracy = MEASURES["zeros"], MEASURES["test_acc"]
+    parts = [
+        f"{row['run']}: {zeros.text(row['zeros'])} zeros, accuracy {accuracy.text(row['test_acc'])}."
+        for row in result.summary.to_dict("records")
+    ]
+    caption = "Each small point is a seed, each diamond a run's mean."
+    return [picture(result, "zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
+
+
+def search_pictures(result: StudyResult) -> list[Picture]:
+    """The learning-rate searches, if there are any."""
+    if not result.searches:
+        return []
+    alt = " ".join(
+        f"{name}: the smoothed loss falls from {search['smoothed'][0]:.2f} to {min(search['smoothed']):.2f}; "
+        f"{suggestion(search)}."
+        for name, search in result.searches.items()
+    )
+    caption = (
+        "Range tests: the loss of each training batch while the learning rate rises (dots), smoothed (line), and the "
+        "learning rate this suggests (dashed). Squares: the validation loss of a short run; the best (filled) decides."
+    )
+    drawn = figures.learning_rate_curves(result.searches, result.data_source, runs=list(result.study.runs))
+    return [picture(result, "learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
+
+
+def picture(
+    result: StudyResult, name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False
+) -> Picture:
+    """A figure as a small PNG; both texts end with the name of the data."""
+    true_color = io.BytesIO()
+    figure.savefig(true_color, dpi=DPI, format="png")
+    with Image.open(true_color) as image:
+        png = _fewer_colors(image.convert("RGB"), photographs=photographs)
+    return Picture(name, png, f"{alt} Data: {result.data_source}.", f"{caption} Data: {result.data_source}.")
+
+
+def _fewer_colors(image: Image.Image, *, photographs: bool) -> bytes:
+    """The image as PNG: in a palette, or where it shows photographs in 64 shades each of red, green and blue."""
+    small = io.BytesIO()
+    if photographs:
+        fewer = image.point([round((shade // 4) * 255 / 63) for shade in range(256)] * 3)
+    else:
+        fewer = image.quantize(PNG_COLORS, dither=Image.Dither.NONE)
+    fewer.save(small, "PNG", optimize=True)
+    return small.getvalue()

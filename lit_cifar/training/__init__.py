@@ -1,0 +1,1 @@
+"""What one training is: the LightningModule, its loss and metrics, its checkpoints and its logs."""

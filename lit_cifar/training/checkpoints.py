@@ -1,0 +1,79 @@
+"""What lit_cifar adds to Lightning's checkpoints, and how they are read: plain data, never pickled code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+import lit_cifar
+import variants
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import replaced_when_complete
+
+KEY = "lit_cifar"
+
+
+def describe(variant: variants.Variant, class_names: Sequence[str], learning_rate: float) -> dict[str, Any]:
+    """Everything besides the weights that rebuilds a classifier, as plain data."""
+    return {
+        "version": lit_cifar.__version__,
+        "variant": variants.to_spec(variant),
+        "class_names": list(class_names),
+        "learning_rate": learning_rate,
+    }
+
+
+def description(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe` wrote into a checkpoint.
+
+    Raises:
+        UserError: if the checkpoint was not written by lit_cifar.
+    """
+    described = checkpoint.get(KEY)
+    kinds: dict[str, Any] = {"variant": dict, "class_names": list, "learning_rate": (int, float)}
+    if not isinstance(described, dict) or any(not isinstance(described.get(key), kinds[key]) for key in kinds):
+        raise UserError("The checkpoint was not written by lit-cifar: it names no variant. Train one: lit-cifar fit.")
+    return described
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, tensors on the CPU; code in it is refused, not run.
+
+    Raises:
+        UserError: if there is no such file, or it is not a readable checkpoint of plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}. Look for one: ls logs/fit/*/*/checkpoints/best.ckpt.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is not a checkpoint of plain data, so it was not loaded: {reason}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is not a readable checkpoint; it may be cut off: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise UserError(f"{path} is not a Lightning checkpoint: it holds no weights (state_dict).")
+    return content
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Write checkpoints whole or not at all.
+
+    Lightning's own way writes to the system's folder for temporary files and moves from there, which between two file
+    systems is a copy that can be cut off.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # torch would hide in a RuntimeError that the disk is full
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replaced_when_complete(Path(path)) as unfinished:
+            unfinished.write_bytes(content.getbuffer())

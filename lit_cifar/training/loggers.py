@@ -1,0 +1,126 @@
+"""The loggers every run writes to: TensorBoard events and `metrics.csv`, side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
+
+from lit_cifar.utils.files import write_text
+
+
+def run_loggers(
+    folder: Path, name: str, version: int | str | None = None, *, continued_from_step: int = 0
+) -> list[Logger]:
+    """Loggers that share `folder/name/version_N`, the next free N unless a version is given.
+
+    A continued run keeps what was logged before the step of its checkpoint.
+    """
+    events = EventsFile(
+        folder, name=name, version=version, default_hp_metric=False, purge_step=continued_from_step or None
+    )
+    return [events, MetricsFile(events, continued_from_step)]
+
+
+class EventsFile(TensorBoardLogger):
+    """Lightning's TensorBoardLogger, but that a run's number is its own and that a full disk is called so."""
+
+    @property
+    def version(self) -> int | str:
+        """Of a new run the first free number, which is taken by making its folder: another run may start right now."""
+        if self._version is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self._version = _taken(Path(self.root_dir), self._get_next_version())
+        return super().version
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers.
+
+        Raises:
+            OSError: which Lightning's method takes for a value that can't be logged.
+        """
+        try:
+            super().log_metrics(metrics, step)
+        except ValueError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
+
+
+def _taken(folder: Path, first: int) -> int:
+    for version in count(first):
+        with suppress(FileExistsError):
+            (folder / f"version_{version}").mkdir(parents=True)
+            break
+    return version
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's CSVLogger, but that `metrics.csv` is written whole or not at all and can be continued.
+
+    Args:
+        events: The logger in whose folder it is.
+        continued_from_step: Rows of earlier steps stay in the file; 0 starts it anew.
+    """
+
+    def __init__(self, events: TensorBoardLogger, continued_from_step: int = 0) -> None:
+        super().__init__(events.save_dir, events.name)
+        self.events = events
+        self.continued_from_step = continued_from_step
+
+    @property
+    def version(self) -> int | str:
+        return self.events.version
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        if self._experiment is None:
+            self._experiment = _WholeFileWriter(self.log_dir, self.continued_from_step)
+        return self._experiment  # type: ignore[return-value]
+
+
+class _WholeFileWriter(ExperimentWriter):
+    """Rows are turned into text once: thousands of epochs cost no more each than the first ones."""
+
+    def __init__(self, log_dir: str, continued_from_step: int) -> None:
+        super().__init__(log_dir)
+        self.metrics = _rows_before(continued_from_step, Path(self.metrics_file_path))
+        self._text = io.StringIO()
+        self._in_text = 0
+
+    def save(self) -> None:
+        columns = sorted(set(self.metrics_keys).union(*self.metrics[self._in_text :]))
+        if columns != self.metrics_keys:
+            self.metrics_keys, self._text, self._in_text = columns, io.StringIO(), 0
+            csv.DictWriter(self._text, columns, lineterminator="\n").writeheader()
+        csv.DictWriter(self._text, columns, lineterminator="\n").writerows(self.metrics[self._in_text :])
+        self._in_text = len(self.metrics)
+        if self.metrics:
+            write_text(Path(self.metrics_file_path), self._text.getvalue())
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning would delete the file here."""
+
+
+def _rows_before(step: int, metrics_csv: Path) -> list[dict[str, Any]]:
+    if not step or not metrics_csv.is_file():
+        return []
+    with metrics_csv.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["step"]) < step]
+
+
+def read_history(metrics_csv: Path) -> pd.DataFrame:
+    """One row an epoch with every value that was logged, from a `metrics.csv`."""
+    by_epoch = pd.read_csv(metrics_csv).groupby("epoch").first()
+    return by_epoch.copy().reset_index()  # in one piece first: pandas warns of more than a hundred pieces

@@ -1,0 +1,28 @@
+"""What is made of a batch: logits, loss and what counts for the epoch's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+from lit_cifar.data.batches import Batch
+from lit_cifar.training.metrics import totals
+
+Network = Callable[[Tensor], Tensor]
+
+
+def logits_of(network: Network, images: Tensor) -> Tensor:
+    """Logits [B, classes] of images [B, C, H, W], never in half precision: losses are made of them."""
+    logits = network(images)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def loss_and_totals(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+    """A batch's mean loss, and its totals [3] as `lit_cifar.training.metrics.totals` has them."""
+    images, labels = batch
+    logits = logits_of(network, images)
+    loss = F.cross_entropy(logits, labels)
+    return loss, totals(loss.detach(), logits.detach(), labels)

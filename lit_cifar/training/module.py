@@ -1,0 +1,284 @@
+"""LitClassifier: the single LightningModule. The variant it is given builds the network; everything else is equal."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+import variants
+from lit_cifar.data.batches import Batch
+from lit_cifar.data.normalization import Scale
+from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_step
+from lit_cifar.speed.epoch_loop import shorten_epochs
+from lit_cifar.speed.fused_nadam import FusedNAdam
+from lit_cifar.training import checkpoints
+from lit_cifar.training.loss import logits_of, loss_and_totals
+from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
+from lit_cifar.training.sparsity import MagnitudePruning, prunable, shrink
+from lit_cifar.uncertainty import MCPrediction, mc_predict, sample_points
+from lit_cifar.utils.errors import UserError
+from variants import Variant
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
+"""What MC dropout adds to each prediction; see `MCPrediction`."""
+
+
+class LitClassifier(LightningModule):
+    """Trains, tests and predicts with the network that a variant builds.
+
+    The network takes uint8 images [B, 3, 32, 32] and returns logits [B, classes]; its first layer scales the pixels.
+    It is built when the data is known, in `setup`, or from a checkpoint.
+
+    Args:
+        variant: The recipe of the network, by class name (`SELU`) or class path (`my_module.MyVariant`). A checkpoint
+            knows its own; `fit` must be given one.
+        learning_rate: Learning rate; for one-cycle, its peak. Default: the one found for the variant.
+        optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
+        scheduler: None (a constant learning rate), `one_cycle` (Smith 2018, arXiv:1803.09820; stepped every batch), or
+            a torch scheduler class, stepped every epoch.
+        l1: Strength of an L1 penalty on the weights, which makes some of them zero: each step moves them towards zero
+            by learning rate times this.
+        sparsity: Share of each layer's weights to set to zero, the smallest first, in the course of the first epoch
+            (magnitude pruning); they stay zero.
+        mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
+            Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
+        compile: Whether `fit` compiles the training step, which takes up to a minute once and then about half the time
+            of each forward and backward pass. `auto` does so for long trainings, if it can.
+    """
+
+    def __init__(
+        self,
+        variant: Variant | None = None,
+        *,
+        learning_rate: float | None = None,
+        optimizer: OptimizerFactory = FusedNAdam,
+        scheduler: Literal["one_cycle"] | SchedulerFactory | None = None,
+        l1: float = 0.0,
+        sparsity: float = 0.0,
+        mc_samples: int = 0,
+        compile: bool | Literal["auto"] = "auto",  # noqa: A002 - torch's and Lightning's own word
+    ) -> None:
+        super().__init__()
+        if variant is None:
+            raise UserError(f"Which variant? Give --model.variant NAME, one of {', '.join(variants.available())}.")
+        if learning_rate is not None and not 0 < learning_rate < float("inf"):
+            raise UserError(f"--model.learning_rate {learning_rate} is out of range: give a number above 0, like 1e-3.")
+        if l1 < 0:
+            raise UserError(f"--model.l1 {l1} is too small: use a number above 0, or 0 for no penalty.")
+        if not 0 <= sparsity < 1:
+            raise UserError(f"--model.sparsity {sparsity} is out of range: give a share of at least 0 and below 1.")
+        if mc_samples < 0:
+            raise UserError(f"--model.mc_samples {mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
+        self.variant = variant
+        self.learning_rate = learning_rate or variant.learning_rate
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.l1 = l1
+        self.sparsity = sparsity
+        self._pruning: MagnitudePruning | None = None
+        self._pruned: Sequence[Tensor] = ()
+        self.network: nn.Sequential | None = None
+        self.class_names: tuple[str, ...] = ()
+        self.mc_samples = mc_samples
+        self.compile_step = compile
+        self._compiled: CompiledGradients | None = None
+        self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
+        self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
+        self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
+        self._evaluated = 0
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            shorten_epochs(self.trainer)
+            if self.network is None:
+                data = self.trainer.datamodule  # type: ignore[attr-defined]
+                self.build(data.class_names, Scale.fit(self.variant.scaling, data.train_images))
+
+    def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
+        """Build the network, with fresh weights, for these classes and behind this scaling layer."""
+        channels, height, width = scale.mean.shape
+        body = self.variant.build((channels, height, width), len(class_names))
+        self.class_names = tuple(class_names)
+        self.network = nn.Sequential(OrderedDict(scale=scale, body=body))
+        return self.network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, classes] of uint8 images [B, 3, 32, 32], never in half precision: losses are made of them."""
+        return logits_of(self._built(), images)
+
+    def _built(self) -> nn.Sequential:
+        if self.network is None:
+            raise UserError("There are no trained weights yet: fit first, or give --ckpt_path FILE.")
+        return self.network
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self._compiled is not None and len(batch[1]) == self._compiled.batch_size:
+            loss, found, self._gradients = self._compiled(batch)
+        else:  # as for what is left over at an epoch's end
+            loss, found = loss_and_totals(self._built(), batch)
+        self.train_metric.update(found)
+        return loss
+
+    def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
+        if not self._gradients:
+            super().optimizer_zero_grad(*args, **kwargs)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Replace the gradients by those that came with the loss, or have autograd find them."""
+        if not self._gradients:
+            super().backward(loss, *args, **kwargs)
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        self._gradients = ()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        _, found = loss_and_totals(self._built(), batch)
+        self.val_metric.update(found)
+
+    def on_test_epoch_start(self) -> None:
+        self._evaluated = 0
+
+    def on_predict_epoch_start(self) -> None:
+        self._evaluated = 0
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """What is known of each image: its index in the test set [B], its label [B], class probabilities [B, classes];
+        with MC dropout four uncertainties [B], class probabilities as `mc_probabilities`, and those of the first
+        samples, as many as `sample_points` says, as `mc_after` [B, P, classes]."""
+        images, labels = batch
+        numbers = self._numbers(len(images))
+        probabilities = self(images).softmax(1)
+        self.test_scores.update(probabilities, labels)
+        found = {"indices": torch.tensor(numbers), "labels": labels, "probabilities": probabilities}
+        if not self.mc_samples:
+            return found
+        predicted = self.mc_predict(images, numbers, points=sample_points(self.mc_samples))
+        self.mc_test_scores.update(predicted.probabilities, labels)
+        found |= {name: getattr(predicted, name) for name in UNCERTAINTIES}
+        return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """What is known of each image: its index in the prediction set [B], class probabilities [B, classes], and with
+        MC dropout four uncertainties [B]."""
+        images, indices = batch
+        if not self.mc_samples:
+            return {"indices": indices, "probabilities": self(images).softmax(1)}
+        predicted = self.mc_predict(images, self._numbers(len(images)))
+        found = {name: getattr(predicted, name) for name in ("probabilities", *UNCERTAINTIES)}
+        return {"indices": indices, **found}
+
+    def mc_predict(self, images: Tensor, numbers: range | None = None, *, points: Sequence[int] = ()) -> MCPrediction:
+        """MC dropout on uint8 images [N, 3, 32, 32]; see `lit_cifar.uncertainty.mc_predict`."""
+        return mc_predict(self._built(), images, samples=self.mc_samples, numbers=numbers, points=points)
+
+    def _numbers(self, batch_size: int) -> range:
+        """The places of the next images of a test or prediction in the data, of which each process has every nth."""
+        processes = self.trainer.world_size
+        places = range(self.trainer.global_rank, 2**62, processes)
+        self._evaluated += batch_size
+        return places[self._evaluated - batch_size : self._evaluated]
+
+    def on_train_epoch_end(self) -> None:
+        self._log_epoch("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the plain network, and of MC dropout beside them as `test/mc_…`."""
+        scores = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
+        scores["test/loss"] = scores["test/nll"]  # the same figure under its name in training
+        if self.mc_samples:
+            scores |= {f"test/mc_{name}": value for name, value in self.mc_test_scores.compute().items()}
+        self.test_scores.reset()
+        self.mc_test_scores.reset()
+        self.log_dict(scores)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.optimizer(self.parameters(), self.learning_rate)
+        if self.scheduler is None:
+            return optimizer
+        if self.scheduler != "one_cycle":
+            return [optimizer], [self.scheduler(optimizer)]
+        total_steps = self.trainer.estimated_stepping_batches
+        if total_steps == float("inf"):
+            raise UserError("One-cycle must know where it ends: give --trainer.max_epochs N.")
+        one_cycle = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
+        if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
+            raise UserError("--data.batch_size 1 is too small for batch normalization: use at least 2.")
+        if self.sparsity:
+            steps = int(self.trainer.num_training_batches)
+            self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
+        self._compiled = compile_training_step(self, self._built(), loss_and_totals, self.compile_step)
+
+    def on_train_end(self) -> None:
+        self._compiled = None  # nothing that can't be pickled stays
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the optimizer's step, then make the zeros that were asked for: a checkpoint never comes in between."""
+        super().optimizer_step(*args, **kwargs)
+        if self.l1:
+            learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            shrink(prunable(self._built()), learning_rate * self.l1)
+        if self._pruning is not None:
+            self._pruning.apply(self.trainer.global_step + 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.network is not None:
+            checkpoint[checkpoints.KEY] = checkpoints.describe(self.variant, self.class_names, self.learning_rate)
+        if self._pruning is not None:
+            checkpoint["pruning_masks"] = self._pruning.masks
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._pruned = checkpoint.get("pruning_masks", ())
+        described = checkpoints.description(checkpoint)
+        if self.network is None:
+            mean = checkpoint["state_dict"]["network.scale.mean"]
+            self.build(described["class_names"], Scale.empty(tuple(mean.shape)))
+        elif list(self.class_names) != described["class_names"]:
+            raise UserError(
+                f"The checkpoint knows the classes {', '.join(described['class_names'])}; the data has "
+                f"{', '.join(self.class_names)}. Use the data the checkpoint was trained on."
+            )
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, *, variant: Variant | None = None, **kwargs: Any
+    ) -> LitClassifier:
+        """Rebuild a trained classifier from its file alone; only plain data is read from it.
+
+        Raises:
+            UserError: if the file isn't a checkpoint of this project.
+            variants.VariantError: if its variant isn't registered here and none is given.
+        """
+        described = checkpoints.description(checkpoints.read(checkpoint_path))
+        variant = variant or variants.from_spec(described["variant"])
+        kwargs.setdefault("learning_rate", described["learning_rate"])
+        return super().load_from_checkpoint(checkpoint_path, weights_only=True, variant=variant, **kwargs)
+
+    def _metric(self, stage: str) -> LossAndAccuracy:
+        metric: LossAndAccuracy = getattr(self, f"{stage}_metric")
+        return metric
+
+    def _log_epoch(self, stage: str) -> None:
+        metric = self._metric(stage)
+        values = {f"{stage}/{name}": value for name, value in metric.compute().items()}
+        metric.reset()
+        # The metric has already summed over processes, so every process logs the same value.
+        self.log_dict(values, prog_bar=True, sync_dist=False, rank_zero_only=False)

@@ -1,0 +1,77 @@
+"""Where a run that was stopped goes on: in its own folder, from its last checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from lit_cifar.utils.errors import UserError
+
+CHECKPOINTS, LAST, CONFIG = "checkpoints", "last.ckpt", "config.yaml"
+FIXED = ("model", "data.source", "data.batch_size", "data.val_size", "data.seed", "data.flip", "data.crop_padding")
+"""Options that a run keeps from its beginning to its end."""
+
+
+def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
+    """The checkpoint that the command line asks `fit` to go on from, if it does.
+
+    It is a path, or for `--ckpt_path last` the newest `last.ckpt` of the variant's runs, or of any if none is named.
+
+    Raises:
+        UserError: if there is none, or it lies in no run's folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--model.variant", dest="variant")
+    typed, _ = parser.parse_known_args(arguments[1:])
+    if arguments[0] != "fit" or not typed.ckpt_path:
+        return None
+    path = _newest(logs, typed.variant and typed.variant.rpartition(".")[2]) if typed.ckpt_path == "last" else None
+    path = path or Path(typed.ckpt_path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}. Look for one: ls {logs}/*/*/{CHECKPOINTS}/{LAST}.")
+    if path.parent.name != CHECKPOINTS or not config_of(path).is_file():
+        raise UserError(
+            f"A run is continued in its own folder, and {path} lies in none: give "
+            f"{logs}/<variant>/version_N/{CHECKPOINTS}/{LAST}."
+        )
+    return path
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The folder of the run that wrote a checkpoint."""
+    return checkpoint.parent.parent
+
+
+def config_of(checkpoint: Path) -> Path:
+    """The options that the run began with, which hold as far as the command line says nothing else."""
+    return run_folder(checkpoint) / CONFIG
+
+
+def check_unchanged(began_with: Namespace, given: Namespace, checkpoint: Path) -> None:
+    """Refuse to continue a run as another one.
+
+    Raises:
+        UserError: if an option differs that must stay as it was.
+    """
+    before, now = (
+        {key: value for key, value in vars(options.as_flat()).items() if key.startswith(FIXED)}
+        for options in (began_with, given)
+    )
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"--{key} {now.get(key)} can't continue {checkpoint}, which began with {before.get(key)}: leave the "
+                "option out, or --ckpt_path for a new run."
+            )
+
+
+def _newest(logs: Path, variant: str | None) -> Path:
+    pattern = f"{variant or '*'}/*/{CHECKPOINTS}/{LAST}"
+    found = list(logs.glob(pattern))
+    if not found:
+        raise UserError(f"--ckpt_path last: there is nothing to continue, no {logs / pattern}. Leave the option out.")
+    return max(found, key=lambda path: path.stat().st_mtime)

@@ -1,0 +1,1 @@
+"""Helpers without a topic of their own: errors, files, the parser, the console, warnings."""

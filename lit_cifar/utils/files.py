@@ -1,0 +1,61 @@
+"""Writing files so that a reader, or a crash, never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lit_cifar.utils.errors import UserError
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of a formula, blanks left out (OWASP, CSV Injection)."""
+
+
+@contextmanager
+def replaced_when_complete(path: Path) -> Iterator[Path]:
+    """Give a path to write to; when the block ends well it becomes `path`, otherwise it is removed."""
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the name without the content
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Make the folder of a file that is going to be written, so that hours of work don't end in an error.
+
+    Raises:
+        UserError: if `what` (in the plural) can't be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"{what} can't be written to {path}: {error.strerror}.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replaced_when_complete(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV whose texts are only texts: a spreadsheet would run a class called `=cmd()`, but not `'=cmd()`."""
+    return table.rename(columns=_no_formula).map(_no_formula).to_csv(index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # which Python's csv module doesn't put between quotation marks
+    return f"'{value}" if value.lstrip().startswith(FORMULA_STARTS) else value

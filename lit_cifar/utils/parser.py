@@ -1,0 +1,42 @@
+"""The parser of every command: a mistake is one line for people."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+import variants
+from lit_cifar.utils.errors import UserError
+
+
+class OneLineErrorParser(LightningArgumentParser):
+    """A parser whose complaints are one `UserError` for people instead of pages of types.
+
+    It knows the variants of installed plugins by name, and by class path those of modules in the current folder.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        variants.available()  # jsonargparse finds only what is imported
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(readable(message)) from ex
+
+
+def readable(message: str) -> str:
+    """What is wrong in one line, from jsonargparse's many; an unknown variant gets the list of variants."""
+    unknown = re.search(r'"(?:\w+\.)*variant".*import path.*Given value: (\w+)\s*$', message, re.DOTALL)
+    if unknown:
+        return variants.unknown_name_message(unknown.group(1))
+    # The innermost problem is the user's; what is around it are the types that were tried.
+    problems = re.findall(r'Parser key "([\w.]+)":\s+(Expected an? .+?\. Got value: .*)', message)
+    if problems:
+        key, problem = problems[-1]
+        return f"{key}: {problem}"
+    return re.sub(r"\s+", " ", message)

@@ -1,0 +1,147 @@
+"""Splits, batches, augmentation and scaling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_cifar.data.augmentation import random_crop, random_flip
+from lit_cifar.data.batches import InMemoryImages, batch_loader
+from lit_cifar.data.datamodule import CIFAR10DataModule, split
+from lit_cifar.utils.errors import UserError
+from lit_cifar.data.normalization import Scale, pixel_statistics
+from lit_cifar.data.sources import ImageSet
+
+
+def numbered(count: int, classes: int = 3) -> ImageSet:
+    """Images that carry their own number in their first two pixels."""
+    images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = torch.arange(count) % 256, torch.arange(count) // 256
+    return ImageSet(images, torch.arange(count) % classes)
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    return (images[:, 0, 0, 0].int() + 256 * images[:, 0, 0, 1].int()).tolist()
+
+
+def test_split_is_stratified_seeded_and_complete() -> None:
+    train, val = split(numbered(600), 90, seed=1, num_classes=3)
+    assert torch.bincount(val.labels).tolist() == [30, 30, 30]
+    assert sorted(numbers(train.images) + numbers(val.images)) == list(range(600))
+    again, other = split(numbered(600), 90, 1, 3)[1], split(numbered(600), 90, 2, 3)[1]
+    assert numbers(again.images) == numbers(val.images) != numbers(other.images)
+
+
+def test_split_shares_what_does_not_divide() -> None:
+    _, val = split(numbered(602), 100, seed=0, num_classes=3)
+    assert len(val) == 100
+    assert set(torch.bincount(val.labels).tolist()) == {33, 34}
+
+
+def test_split_leaves_every_class_some_training_images() -> None:
+    with pytest.raises(UserError, match="--data.val_size 598 is too large"):
+        split(numbered(600), 598, 0, 3)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3])
+def test_training_order_follows_seed_and_epoch_and_covers_everything(num_replicas: int) -> None:
+    dataset = InMemoryImages(numbered(100))
+
+    def epoch(number: int, seed: int = 0) -> list[int]:
+        seen: list[int] = []
+        for rank in range(num_replicas):
+            loader = batch_loader(dataset, batch_size=16, shuffle=True, seed=seed, num_replicas=num_replicas, rank=rank)
+            loader.sampler.set_epoch(number)
+            batches = [numbers(images) for images, _ in loader]
+            assert len(batches) == len(loader)
+            seen += [n for batch in batches for n in batch]
+        return seen
+
+    assert set(epoch(0)) == set(range(100))
+    assert len(epoch(0)) == -(-100 // num_replicas) * num_replicas
+    assert epoch(0) == epoch(0) != epoch(1)
+    assert epoch(0) != epoch(0, seed=1)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3])
+def test_evaluation_sees_every_image_exactly_once(num_replicas: int) -> None:
+    dataset = InMemoryImages(numbered(100))
+    loaders = [batch_loader(dataset, batch_size=16, num_replicas=num_replicas, rank=r) for r in range(num_replicas)]
+    seen = [number for loader in loaders for images, _ in loader for number in numbers(images)]
+    assert sorted(seen) == list(range(100))
+
+
+def test_images_and_labels_stay_together(pictures: Path) -> None:
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=16)
+    data.prepare_data()
+    data.setup("fit")
+    for images, labels in data.train_dataloader():
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        assert torch.equal(images.float().mean((2, 3)).argmax(1), labels)  # the class is the brightest channel
+
+
+def test_flip_mirrors_some_images_whole() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8)
+    flipped = random_flip(images)
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
+    same = (flipped == images).flatten(1).all(1)
+    assert (mirrored | same).all()
+    assert 60 < mirrored.sum() < 140
+
+
+def test_crop_shifts_images_whole() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(1, 256, (50, 3, 32, 32), dtype=torch.uint8)
+    cropped = random_crop(images, 2)
+    shifts = set()
+    for image, crop in zip(images, cropped, strict=True):
+        padded = torch.nn.functional.pad(image, [2] * 4)
+        found = [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            if torch.equal(padded[:, top : top + 32, left : left + 32], crop)
+        ]
+        assert len(found) == 1
+        shifts |= set(found)
+    assert len(shifts) > 10
+
+
+def test_standardize_uses_the_training_split_only() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8)
+    mean, std = pixel_statistics(images)
+    torch.testing.assert_close(mean, images.float().mean(0))
+    torch.testing.assert_close(std, images.float().std(0, unbiased=False), rtol=1e-5, atol=1e-4)
+    scaled = Scale.fit("standardize", images)(images)
+    assert scaled.mean(0).abs().max() < 1e-4
+    torch.testing.assert_close(scaled.std(0, unbiased=False), torch.ones(3, 32, 32), rtol=1e-3, atol=1e-3)
+
+
+def test_the_sums_behind_the_scaling_are_exact() -> None:
+    images = torch.full((600, 3, 32, 32), 255, dtype=torch.uint8)  # the largest squares there are
+    images[:, 0] = 253
+    mean, std = pixel_statistics(images)
+    assert mean.unique().tolist() == [253, 255]
+    assert std.unique().tolist() == [0]
+
+
+def test_unit_scaling_divides_by_255() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    torch.testing.assert_close(Scale.fit("unit", images)(images).flatten(), torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_a_constant_pixel_stays_finite() -> None:
+    images = torch.full((10, 3, 2, 2), 7, dtype=torch.uint8)
+    assert not Scale.fit("standardize", images)(images).any()
+
+
+def test_batches_are_cut_where_the_images_are() -> None:
+    image_set = ImageSet(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    images, labels = InMemoryImages(image_set).to("meta")[torch.tensor([3, 1])]
+    assert (images.device.type, labels.device.type) == ("meta", "meta")
+    assert images.shape == (2, 3, 32, 32)

@@ -1,0 +1,78 @@
+"""What a run's test leaves for the report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_cifar.figures import Example
+from lit_cifar.study.artifacts import read_evaluation, read_examples, write_examples
+from lit_cifar.study.plan import PlannedRun, Protocol
+from lit_cifar.study.run import execute
+from lit_cifar.utils.warnings import drop_unfounded_advice
+
+
+def planned(pictures: Path, variant: str, seed: int) -> PlannedRun:
+    data = {"source": "folder", "data_dir": str(pictures)}
+    protocol = Protocol(batch_size=40, val_size=30, max_epochs=1, mc_samples=6)
+    model = {"variant": {"class_path": variant, "init_args": {"depth": 2, "width": 8}}}
+    return PlannedRun(name="tiny", seed=seed, model=model, data=data, protocol=protocol)
+
+
+def test_a_run_keeps_its_test_and_the_first_seed_examples(pictures: Path, tmp_path: Path) -> None:
+    drop_unfounded_advice()
+    for seed in (0, 1):
+        run = planned(pictures, "AlphaDropout", seed)
+        row = execute(run, tmp_path, lambda *_: None)
+        assert row["status"] == "ok", row["reason"]
+        evaluation = read_evaluation(tmp_path / run.folder)
+        assert evaluation is not None
+        assert (evaluation["images"], evaluation["mc_samples"]) == (24, 6)
+        assert (row["test_acc"], row["mc_test_nll"]) == (
+            evaluation["scores"]["deterministic"]["accuracy"],
+            evaluation["scores"]["mc"]["nll"],
+        )
+        assert evaluation["samples"]["samples"] == [1, 2, 5, 6]
+        assert evaluation["samples"]["nll"][-1] == pytest.approx(row["mc_test_nll"], abs=1e-6)
+        examples = read_examples(tmp_path / run.folder)
+        assert (examples is not None) == (seed == 0)
+        if examples:
+            shown = [example for row in examples.values() for example in row]
+            assert {example.image.shape for example in shown} == {(3, 32, 32)}
+            assert all((e.label == e.prediction) == ("right" in row) for row in examples for e in examples[row])
+
+
+def test_a_network_without_dropout_keeps_one_pass(pictures: Path, tmp_path: Path) -> None:
+    drop_unfounded_advice()
+    run = planned(pictures, "ELU", 0)
+    execute(run, tmp_path, lambda *_: None)
+    evaluation = read_evaluation(tmp_path / run.folder)
+    assert evaluation is not None
+    assert evaluation["mc_samples"] == 0
+    assert set(evaluation["scores"]) == {"deterministic"}
+    assert read_examples(tmp_path / run.folder) is None
+
+
+def test_examples_come_back_as_they_were(tmp_path: Path) -> None:
+    image = torch.arange(12).view(3, 2, 2).to(torch.uint8)
+    rows = {"right": [Example(image, "cät", "cät", 0.5)], "wrong": [], "odd": [Example(image + 1, "a", "b", math.pi)]}
+    write_examples(rows, tmp_path)
+    back = read_examples(tmp_path)
+    assert back is not None
+    assert list(back) == list(rows)
+    for row, shown in rows.items():
+        for before, after in zip(shown, back[row], strict=True):
+            assert torch.equal(before.image, after.image)
+            assert (before.label, before.prediction, before.confidence) == (
+                after.label,
+                after.prediction,
+                after.confidence,
+            )
+
+
+def test_a_folder_of_an_earlier_version_has_neither(tmp_path: Path) -> None:
+    assert read_evaluation(tmp_path) is None
+    assert read_examples(tmp_path) is None

@@ -1,0 +1,45 @@
+"""What sources say while they work: plain lines anywhere, a bar on a terminal only."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from lit_cifar.utils.console import progress_bar, say
+
+
+class Stderr(io.StringIO):
+    """A stderr that is a terminal, or isn't."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_without_a_terminal_a_plain_line_is_all(monkeypatch, forced) -> None:
+    """Some services set FORCE_COLOR for their logs: even then, no bar goes there."""
+    monkeypatch.setattr(sys, "stderr", Stderr(is_terminal=False))
+    if forced:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar("Reading 10 pictures", 10) as advance:
+        advance(10)
+    assert sys.stderr.getvalue() == "Reading 10 pictures\n"
+
+
+@pytest.mark.parametrize(("in_bytes", "amount"), [(False, "7/10"), (True, "7/10 bytes")])
+def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch, capsys, in_bytes, amount) -> None:
+    monkeypatch.setattr(sys, "stderr", Stderr(is_terminal=True))
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("Reading", 10, in_bytes=in_bytes) as advance:
+        advance(7)
+    assert sys.stderr.getvalue().startswith("Reading\n")
+    assert amount in sys.stderr.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_say_writes_to_stderr(capsys) -> None:
+    say("hello")
+    assert capsys.readouterr() == ("", "hello\n")
