@@ -34,7 +34,7 @@ def answer_questions(study: Study, results: pd.DataFrame, histories: Histories) 
     """Answer every question of a study; together they are one family for the correction of p-values."""
     values = [paired_values(question, study.seeds, results, histories) for question in study.questions]
     comparisons = [
-        compare_paired(treatment, baseline, better=MEASURES[question.measure].better, margin=question.margin)
+        compare_paired(treatment, baseline, better=MEASURES[question.measure].better, margin=question.margin or 0.0)
         for question, (treatment, baseline) in zip(study.questions, values, strict=True)
     ]
     return [

@@ -59,7 +59,9 @@ class Question:
         baseline: The run it is compared with.
         measure: The figure to compare, a column of the results.
         baseline_measure: The baseline's figure, where it is another column.
-        margin: The smallest gain worth having, in the measure's unit.
+        margin: The smallest difference that matters, in the measure's unit; by default the measure's own margin.
+        kind: `better` asks whether the treatment is better, `as good` whether it is worse by less than the margin.
+        primary: A primary question is tested with the whole error rate of 5 %, apart from the study's other questions.
     """
 
     ask: str
@@ -67,7 +69,9 @@ class Question:
     baseline: str
     measure: str = "test_acc"
     baseline_measure: str | None = None
-    margin: float = 0.0
+    margin: float | None = None
+    kind: Literal["better", "as good"] = "better"
+    primary: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
