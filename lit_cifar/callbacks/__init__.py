@@ -1,6 +1,7 @@
 """Lightning callbacks: what happens beside the training itself."""
 
 from lit_cifar.callbacks.best_weights import RestoreBestWeights
+from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.callbacks.epoch_time import EpochTime
 from lit_cifar.callbacks.evaluation_report import EvaluationReport
 from lit_cifar.callbacks.histograms import Histograms
@@ -37,4 +38,7 @@ __all__ = [
     "StoppedBySignalError",
     "TestPictures",
     "UncertaintyFigures",
+    "default_callbacks",
+    "resume_callbacks",
+    "selection_callbacks",
 ]

@@ -14,25 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 import variants
-from lit_cifar.callbacks import (
-    EpochTime,
-    EvaluationReport,
-    Histograms,
-    HParamsRow,
-    LastCheckpoint,
-    LayerStatistics,
-    LearningRate,
-    NetworkGraph,
-    PredictionWriter,
-    ProcessState,
-    RestoreBestWeights,
-    RunDescription,
-    StopAtOnceOnSignal,
-    StopOnNonFiniteLoss,
-    StopOnSignal,
-    TestPictures,
-    UncertaintyFigures,
-)
+from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
+from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
 from lit_cifar.callbacks.run_description import SaveConfig
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints, resume
@@ -43,23 +26,6 @@ from lit_cifar.utils.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
-BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
-
-
-def default_callbacks() -> list[Callback]:
-    """What happens beside every training and test, unless `--trainer.callbacks` says otherwise."""
-    return [
-        EpochTime(),
-        LearningRate(),
-        LayerStatistics(),
-        StopOnNonFiniteLoss(),
-        RestoreBestWeights(),
-        RunDescription(),
-        NetworkGraph(),
-        HParamsRow(),
-        TestPictures(),
-        UncertaintyFigures(),
-    ]
 
 
 class LitCifarCLI(LightningCLI):
@@ -96,9 +62,7 @@ class LitCifarCLI(LightningCLI):
         """Each command gets the callbacks that it has a use for."""
         if self._preparing == "fit":
             parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-            # judged after a validation, as --trainer.max_steps may end an epoch before there is one
-            early_stopping = {"monitor": "val/loss", "patience": 20, "check_on_train_epoch_end": False}
-            parser.set_defaults({f"early_stopping.{name}": value for name, value in early_stopping.items()})
+            parser.set_defaults({f"early_stopping.{name}": value for name, value in EARLY_STOPPING.items()})
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Histograms, "histograms")
             parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST_CHECKPOINT.items()})
@@ -160,10 +124,7 @@ class LitCifarCLI(LightningCLI):
 
     def _last_callbacks(self) -> list[Callback]:
         """Those that come after all others, whose state they save."""
-        if self.subcommand in EVALUATION_COMMANDS:
-            return [StopAtOnceOnSignal()]
-        last = LastCheckpoint()
-        return [ProcessState(), last, StopOnSignal(last)]
+        return [StopAtOnceOnSignal()] if self.subcommand in EVALUATION_COMMANDS else resume_callbacks()
 
 
 def _listed(given: Any) -> list[Any]:
