@@ -8,10 +8,10 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs clean
+.PHONY: help setup run test test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs release-check clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,8 +52,8 @@ coverage: $(INSTALLED_DEV)  ## Print the lines and branches that the last `make 
 	.venv-lowest/bin/uv pip install --quiet --compile-bytecode --python .venv-lowest --resolution lowest-direct --editable '.[ray,test]'
 	@touch $@
 
-test-lowest: PYTHON = python3.10
-test-lowest: .venv-lowest/.installed  ## Run the tests with the lowest versions that pyproject.toml allows, with PYTHON=python3.10
+test-lowest: PYTHON = python3.11
+test-lowest: .venv-lowest/.installed  ## Run the tests with the lowest versions that pyproject.toml allows, with PYTHON=python3.11
 	.venv-lowest/bin/python -m pytest -n auto
 
 test-newest:  ## Run the tests with the newest versions there are, with PYTHON=python3
@@ -87,7 +87,10 @@ format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
 	$(BIN)/ruff format
 
 docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --clean --strict
+
+release-check: $(INSTALLED_DEV)  ## Build sdist and wheel, install the wheel in a fresh environment, and use it there
+	.ci/release-check $(BIN)/python
 
 clean:  ## Remove .venv and caches; logs and data stay
 	rm -rf $(VENV) .venv-keras .venv-lowest .venv-newest mutants .mypy_cache .pytest_cache .ruff_cache build *.egg-info
