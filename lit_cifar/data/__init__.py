@@ -1,0 +1,1 @@
+"""Images: sources, splits, batches, augmentation, corruptions and normalization."""
