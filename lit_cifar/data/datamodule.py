@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from lit_cifar.data.augmentation import random_crop, random_flip
 from lit_cifar.data.batches import Batch, InMemoryImages, batch_loader
 from lit_cifar.data.corruptions import Corruption, check, corrupt
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures
+from lit_cifar.utils.errors import UserError
 
 
 class CIFAR10DataModule(LightningDataModule):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES, STRENGTHS, corrupt
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.synthetic import SyntheticSource
+from lit_cifar.utils.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 

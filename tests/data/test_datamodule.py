@@ -10,9 +10,9 @@ import torch
 from lit_cifar.data.augmentation import random_crop, random_flip
 from lit_cifar.data.batches import InMemoryImages, batch_loader
 from lit_cifar.data.datamodule import CIFAR10DataModule, split
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.normalization import Scale, pixel_statistics
 from lit_cifar.data.sources import ImageSet
+from lit_cifar.utils.errors import UserError
 
 
 def numbered(count: int, classes: int = 3) -> ImageSet:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.auto import AutoSource
-from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source
+from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.data.sources.image_files import Pictures, read_pictures
+from lit_cifar.utils.errors import UserError
 
 __all__ = [
     "CIFAR10_CLASSES",

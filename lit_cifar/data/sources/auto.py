@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from lit_cifar.data.sources.base import ImageSet, Source
 from lit_cifar.data.sources.cache import BusyError
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, OFFICIAL, Archive, CIFAR10Source
-from lit_cifar.data.sources.base import ImageSet, Source
 from lit_cifar.data.sources.download import QUICK, DownloadError, Patience
 from lit_cifar.utils.console import say
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.base import ImageSet, Source
 from lit_cifar.utils.console import say
+from lit_cifar.utils.errors import UserError
 
 Split = Literal["train", "test"]
 FOLDER = ".lit_cifar_cache"

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_cifar.utils.errors import UserError
-from lit_cifar.data.sources.cache import CachedSource, Split, is_writable
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet
+from lit_cifar.data.sources.cache import CachedSource, Split, is_writable
 from lit_cifar.data.sources.download import PATIENT, QUICK, DownloadError, Patience, download, md5_of
+from lit_cifar.utils.errors import UserError
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
 FOLDER_NAME = "cifar-10-batches-py"

@@ -15,8 +15,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from lit_cifar import __version__
-from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.console import progress_bar
+from lit_cifar.utils.errors import UserError
 
 CHUNK = 1 << 18
 

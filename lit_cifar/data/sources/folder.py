@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from lit_cifar.utils.errors import UserError
-from lit_cifar.data.sources.cache import CachedSource, Split
 from lit_cifar.data.sources.base import ImageSet
+from lit_cifar.data.sources.cache import CachedSource, Split
 from lit_cifar.data.sources.image_files import PictureFile, decode_all, list_pictures
+from lit_cifar.utils.errors import UserError
 
 DECODER = "1"
 """Changed whenever pictures are decoded differently: caches made before are then made again."""

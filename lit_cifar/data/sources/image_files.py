@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.base import IMAGE_SHAPE
 from lit_cifar.utils.console import progress_bar
+from lit_cifar.utils.errors import UserError
 
 EXTENSIONS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"),

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.base import IMAGE_SHAPE, ImageSet, Source
+from lit_cifar.utils.errors import UserError
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]

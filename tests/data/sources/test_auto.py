@@ -9,14 +9,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources import CIFAR10_CLASSES, ImageSet
 from lit_cifar.data.sources import synthetic as synthetic_module
 from lit_cifar.data.sources.auto import AutoSource
+from lit_cifar.data.sources.base import Source
 from lit_cifar.data.sources.cache import FOLDER
 from lit_cifar.data.sources.cifar10 import ARCHIVE_NAME, FOLDER_NAME
-from lit_cifar.data.sources.base import Source
 from lit_cifar.data.sources.download import QUICK, Patience
+from lit_cifar.utils.errors import UserError
 
 NOBODY = "http://127.0.0.1:9/cifar-10-python.tar.gz"
 IMPATIENT = Patience(silence=0.3, total=1, trial=0.1)

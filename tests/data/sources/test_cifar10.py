@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import CIFAR10
 
-from lit_cifar.utils.errors import UserError
-from lit_cifar.data.sources.cifar10 import ARCHIVE_NAME, DEFAULT_URLS, FOLDER_NAME, OFFICIAL, Archive, CIFAR10Source
 from lit_cifar.data.sources.base import CIFAR10_CLASSES
+from lit_cifar.data.sources.cifar10 import ARCHIVE_NAME, DEFAULT_URLS, FOLDER_NAME, OFFICIAL, Archive, CIFAR10Source
 from lit_cifar.data.sources.download import Patience
+from lit_cifar.utils.errors import UserError
 
 NOBODY = "http://127.0.0.1:9/cifar-10-python.tar.gz"
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.cache import FOLDER
 from lit_cifar.data.sources.folder import FolderSource
+from lit_cifar.utils.errors import UserError
 
 LAYOUT = {
     "train": {"cat": ["b.png", "a.jpg", "deep/er.png"], "ant": ["1.png", "2.png"]},

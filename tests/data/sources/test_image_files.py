@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.image_files import EXTENSIONS, decode, list_pictures, read_pictures
+from lit_cifar.utils.errors import UserError
 
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from lit_cifar.data import sources
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources import ImageSet, open_source
 from lit_cifar.data.sources.auto import AutoSource
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.data.sources.synthetic import SyntheticSource
+from lit_cifar.utils.errors import UserError
 
 IMAGES, LABELS = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
 

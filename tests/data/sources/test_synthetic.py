@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import variants
-from lit_cifar.utils.errors import UserError
 from lit_cifar.data.sources.base import ImageSet
 from lit_cifar.data.sources.synthetic import SyntheticSource, _cells, _Draws, _paint, _Pose, _templates
+from lit_cifar.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
