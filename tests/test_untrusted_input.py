@@ -22,7 +22,8 @@ from PIL import Image
 from lit_cifar.callbacks.prediction_writer import write_table
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.data.sources.image_files import read_pictures
-from lit_cifar.study.plan import Study, load_study, parse_study
+from lit_cifar.study.schema import Study
+from lit_cifar.study.study_file import load_study, parse_study
 from lit_cifar.training import checkpoints
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text
@@ -156,7 +157,7 @@ def test_a_study_file_that_is_wrong_or_a_bomb_is_one_line(text: str, message: st
 def test_a_study_file_may_use_anchors() -> None:
     text = "title: T\nruns:\n  a: {model: &elu {variant: ELU}}\n  b: {model: {<<: *elu, learning_rate: 0.1}}\n"
     study = parse_study(text, source="s", name="s")
-    assert study.runs["b"]["model"] == {"variant": "ELU", "learning_rate": 0.1}
+    assert study.runs["b"].model == {"variant": "ELU", "learning_rate": 0.1}
 
 
 keys = st.sampled_from(["title", "seeds", "protocol", "runs", "questions", "quick", "model", "variant", "ask", "x"])

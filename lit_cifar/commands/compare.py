@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
+from pydantic import ValidationError
 from rich.console import Console
 
 import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.engines.process_pool import Engine, default_workers, run_here, run_in_pool
 from lit_cifar.study.engines.ray import check_address, run_on_cluster
-from lit_cifar.study.plan import Study, load_study, shipped_studies, variants_study
 from lit_cifar.study.runner import conduct
+from lit_cifar.study.schema import Changes, Study, variants_study
+from lit_cifar.study.study_file import first_problem, load_study, shipped_studies
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.parser import OneLineErrorParser
+
+CHANGES = {
+    "seeds": "seeds",
+    "learning_rate": "lr",
+    "max_epochs": "max_epochs",
+    "patience": "patience",
+    "batch_size": "data.batch_size",
+    "val_size": "data.val_size",
+}
+"""Settings of a study and the options that change them for all runs."""
 
 
 def compare(arguments: Sequence[str]) -> None:
     """Run a study and print where its report is."""
     given = _parser().parse_args(list(arguments))
-    study = _study(given)
-    folder = Path(given.output or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
     data = given.data.clone().as_dict()
-    study = replace(study, protocol=replace(study.protocol, **_protocol_changes(given, data)))
+    study = _study(given).changed(_changes(given, data))
+    folder = Path(given.output or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
     conduct(
         study,
         data,
@@ -49,9 +60,14 @@ def _parser() -> OneLineErrorParser:
     add("--quick", type=bool, nargs="?", const=True, default=False, help="Fewer epochs and seeds: minutes, not hours.")
     add("--seeds", type=int, help="Number of seeds.")
     add("--lr", type=float, help="One learning rate for every run.")
-    add("--max_epochs", type=int, help="The most epochs a run may take.")
+    add("--max_epochs", type=int, help="The most epochs a run may take, for every run.")
     add("--patience", type=int, help="Epochs without a better validation loss after which a run stops.")
-    add("--workers", type=int, default=default_workers(), help="Worker processes; 0 runs everything in this one.")
+    add(
+        "--workers",
+        type=NonNegativeInt,
+        default=default_workers(),
+        help="Worker processes; 0 runs everything in this one.",
+    )
     add("--ray", type=str, help="Do the runs on a Ray cluster: its address, auto, or local to start one here.")
     add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>.")
     parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
@@ -73,22 +89,14 @@ def _study(given: Namespace) -> Study:
         if len(set(names)) < len(names) or not names:
             raise UserError(f"--variants {given.variants}: give different names, like ELU,SELU.")
         study = variants_study([name if "." in name else variants.get(name).__name__ for name in names])
-    if given.quick:
-        study = study.quickly()
-    for key in ("seeds", "max_epochs", "patience", "workers"):
-        value, least = given[key], 0 if key == "workers" else 1
-        if value is not None and value < least:
-            raise UserError(f"--{key} {value} is too small: use at least {least}.")
-    return replace(study, seeds=given.seeds or study.seeds)
+    return study.quickly() if given.quick else study
 
 
-def _protocol_changes(given: Namespace, data: dict[str, Any]) -> dict[str, Any]:
-    """What the command line says about the protocol; batch and validation size leave the data's options."""
-    changes = {
-        "learning_rate": given.lr,
-        "max_epochs": given.max_epochs,
-        "patience": given.patience,
-        "batch_size": data.pop("batch_size"),
-        "val_size": data.pop("val_size"),
-    }
-    return {key: value for key, value in changes.items() if value is not None}
+def _changes(given: Namespace, data: dict[str, Any]) -> Changes:
+    """What the command line changes in the study; batch and validation size leave the data's options."""
+    values = {key: data.pop(key) if option.startswith("data.") else given[option] for key, option in CHANGES.items()}
+    try:
+        return Changes.model_validate({key: value for key, value in values.items() if value is not None})
+    except ValidationError as error:
+        (key, *_), problem = first_problem(error)
+        raise UserError(f"--{CHANGES[str(key)]}: {problem}.") from error

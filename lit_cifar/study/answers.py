@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lit_cifar.study.measures import MEASURES, Measure
-from lit_cifar.study.plan import Question, Study
+from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import Estimate, Verdict, compare_paired, estimate, judge
 
 Histories = Mapping[tuple[str, int], pd.DataFrame]

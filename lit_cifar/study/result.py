@@ -11,7 +11,7 @@ import pandas as pd
 from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer, Histories
 from lit_cifar.study.artifacts import Examples
-from lit_cifar.study.plan import Study
+from lit_cifar.study.schema import Study
 
 
 @dataclass(frozen=True)

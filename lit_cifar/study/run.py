@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def _failed(run: PlannedRun, reason: str) -> Row:
 def _keep(row: Row, run: PlannedRun, folder: Path) -> None:
     """Write a row with everything that is needed to get it again."""
     versions = {"lit_cifar": lit_cifar.__version__, **{name: metadata.version(name) for name in ("torch", "lightning")}}
-    content = {"fingerprint": run.fingerprint, "plan": asdict(run), "versions": versions, "row": row}
+    content = {"fingerprint": run.fingerprint, "plan": run.to_dict(), "versions": versions, "row": row}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "result.json", json.dumps(content, indent=1))
 

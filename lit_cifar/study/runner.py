@@ -24,11 +24,12 @@ from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.engines.process_pool import Engine, run_all
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.plan import PlannedRun, Study, plan_runs, plan_searches
+from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import Row, build_model, history
+from lit_cifar.study.schema import Study
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text, write_text
 
@@ -117,7 +118,7 @@ def _check(study: Study) -> None:
     """Find mistakes in every run's description before the first run starts."""
     for name, run in study.runs.items():
         try:
-            build_model(run["model"])
+            build_model(run.model)
         except UserError as error:
             raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
 
@@ -138,7 +139,7 @@ def _search(study: Study, data: Mapping[str, Any], folder: Path, engine: Engine,
 def _with_learning_rate(run: PlannedRun, found: Mapping[str, float]) -> PlannedRun:
     if run.name not in found:
         return run
-    return replace(run, protocol=replace(run.protocol, learning_rate=found[run.name]))
+    return replace(run, protocol=run.protocol.model_copy(update={"learning_rate": found[run.name]}))
 
 
 def _run(runs: Sequence[PlannedRun], folder: Path, engine: Engine, console: Console, data_source: str) -> list[Row]:

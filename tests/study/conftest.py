@@ -15,8 +15,8 @@ from lit_cifar.figures import Example
 from lit_cifar.lr_find.curve import read_curve
 from lit_cifar.lr_find.search import STEP, ConfirmRun, LearningRateSearch
 from lit_cifar.study.answers import answer_questions, summarize
-from lit_cifar.study.plan import Protocol, Question, Study
 from lit_cifar.study.result import StudyResult
+from lit_cifar.study.schema import Protocol, Question, Study
 from lit_cifar.training.module import UNCERTAINTIES
 from lit_cifar.uncertainty import sample_points
 

@@ -10,8 +10,9 @@ import torch
 
 from lit_cifar.figures import Example
 from lit_cifar.study.artifacts import read_evaluation, read_examples, write_examples
-from lit_cifar.study.plan import PlannedRun, Protocol
+from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import execute
+from lit_cifar.study.schema import Protocol
 from lit_cifar.utils.warnings import drop_unfounded_advice
 
 

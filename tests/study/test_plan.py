@@ -7,17 +7,11 @@ from pathlib import Path
 import pytest
 
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.plan import (
-    Study,
-    load_study,
-    parse_study,
-    plan_runs,
-    plan_searches,
-    shipped_studies,
-    variants_study,
-)
+from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.run import build_model
+from lit_cifar.study.schema import Changes, Protocol, Study, variants_study
 from lit_cifar.study.statistics import minimum_seeds
+from lit_cifar.study.study_file import load_study, parse_study, shipped_studies
 from lit_cifar.utils.errors import UserError
 
 GOOD = """\
@@ -52,7 +46,7 @@ def parse(text: str) -> Study:
 def test_shipped_studies_parse_and_build(name: str) -> None:
     study = load_study(name)
     for run in study.runs.values():
-        build_model(run["model"])
+        build_model(run.model)
     assert study.quickly().seeds < study.seeds
     assert study.quickly().protocol.max_epochs < study.protocol.max_epochs
     if study.questions:
@@ -93,22 +87,79 @@ def test_variants_are_compared_with_the_first() -> None:
     ("old", "new", "message"),
     [
         ("seeds: 2\n", "seed: 2\n", r"my\.yaml, line 2, seed: unknown key"),
-        ("seeds: 2\n", "seeds: many\n", r"my\.yaml, line 2, seeds: 'many' should be a whole number"),
-        ("seeds: 2\n", "seeds: 0\n", r"my\.yaml, line 2, seeds: .* at least 1"),
+        ("seeds: 2\n", "seeds: many\n", r"my\.yaml, line 2, seeds: 'many' should be a valid integer"),
+        ("seeds: 2\n", "seeds: 0\n", r"my\.yaml, line 2, seeds: 0 should be greater than or equal to 1"),
         ("max_epochs: 7", "epochs: 7", r"my\.yaml, line 5, epochs: unknown key; use one of .*max_epochs"),
         ("learning_rate: 0.01", "learning_rate: 1e-2", r"line 13, learning_rate: '1e-2' should be .* 1\.0e-3"),
         ("    baseline: plain", "    baseline: other", r"line 17, baseline: there is no run 'other'"),
-        ("    baseline: plain", "    measure: accuracy", r"line 15: baseline is missing"),
+        ("    baseline: plain", "    measure: test_nll", r"line 15, questions: baseline is missing"),
         ("baseline: plain\n", "baseline: plain\n    measure: speed\n", r"line 18, measure: unknown measure"),
-        ("    model: {variant: ELU}", "    variant: ELU", r"line 7, plain: a run needs `model:`"),
+        ("    model: {variant: ELU}", "    max_epochs: 3", r"line 7, plain: model is missing"),
         ("title: Two\n", "", r"my\.yaml, line 1: title is missing"),
         ("title: Two", "title: [Two", r"my\.yaml, line \d+: this is not YAML"),
+        ("seeds: 2\n", "seeds: 1000000000\n", r"line 2, seeds: 1000000000 should be less than or equal to 1000"),
+        ("seeds: 2\n", "seeds: 2\nseeds: 3\n", r"line 3: .* the key 'seeds' is given twice, first in line 2"),
+        ("seeds: 2\n", "is_quick: true\n", r"line 2, is_quick: unknown key"),
+        ("max_epochs: 7", "max_epochs: 0", r"line 5, max_epochs: 0 should be greater"),
+        ("max_epochs: 7", "max_epochs: true", r"line 5, max_epochs: True should be a valid integer"),
+        ("learning_rate: search", "learning_rate: find", r"line 4, .* 'find' should be a valid number or 'search'"),
+        ("learning_rate: search", "learning_rate: -1", r"line 4, learning_rate: -1 should be greater than 0"),
+        ("learning_rate: search", "learning_rate: .inf", r"line 4, learning_rate: inf should be a finite number"),
+        ("    baseline: plain", "    baseline: plain\n    margin: -0.1", r"line 18, margin: -0.1 should be greater"),
+        ("    baseline: plain", "    baseline: plain\n    margin: .nan", r"line 18, margin: nan should be a finite"),
+        ("  seeds: 1\n", "  seeds: many\n", r"line 19, seeds: 'many' should be a valid integer"),
+        ("  seeds: 1\n", "  seeds: 0\n", r"line 19, seeds: 0 should be greater"),
+        ("  seeds: 1\n", "  seeds: -3\n", r"line 19, seeds: -3 should be greater"),
+        ("  seeds: 1\n", "  seeds: 1.5\n", r"line 19, seeds: 1.5 should be a valid integer"),
+        ("  seeds: 1\n", "  max_epoch: 1\n", r"line 19, max_epoch: unknown key; use one of .*max_epochs"),
+        ("  plain:\n", "  Deep, one-cycle:\n", r"line 9, deep, one-cycle: .* differ only in case"),
+        ("  plain:\n", '  "\\uD800":\n', r"line 7, .* should be a valid string"),
+        ("  plain:\n", '  "a\\nb":\n', r"printable characters only"),
+        (
+            "  plain:\n    model: {variant: ELU}",
+            "  plain:\n    model: {l1: 1}",
+            r"line 8, model: .* at least a `variant:`",
+        ),
     ],
 )
 def test_a_bad_file_gets_its_line_and_key(old: str, new: str, message: str) -> None:
     assert old in GOOD
     with pytest.raises(UserError, match=message):
         parse(GOOD.replace(old, new, 1))
+
+
+def test_a_study_needs_a_run() -> None:
+    with pytest.raises(UserError, match=r"my\.yaml, line 2, runs: .* at least 1"):
+        parse("title: None\nruns: {}\n")
+
+
+def test_a_whole_number_is_a_learning_rate() -> None:
+    study = parse(GOOD.replace("learning_rate: 0.01", "learning_rate: 1"))
+    rate = study.run_protocol("deep, one-cycle").learning_rate
+    assert (type(rate), rate) == (float, 1.0)
+
+
+def test_changes_win_over_what_runs_say() -> None:
+    study = parse(GOOD).changed(Changes(learning_rate=0.5, seeds=7))
+    assert [study.run_protocol(name).learning_rate for name in study.runs] == [0.5, 0.5]
+    assert (study.seeds, study.protocol.max_epochs) == (7, 7)
+
+
+def test_any_seeds_and_runs_can_be_planned() -> None:
+    runs = plan_runs(parse(GOOD), {}, seeds=range(4, 6), names=["plain"])
+    assert [(run.name, run.seed) for run in runs] == [("plain", 4), ("plain", 5)]
+
+
+def test_runs_of_the_first_version_stay_finished() -> None:
+    data = {"source": "folder", "data_dir": "small", "urls": None, "flip": False, "crop_padding": 0}
+    run = PlannedRun(
+        name="a",
+        seed=0,
+        model={"variant": {"class_path": "ELU", "init_args": {"depth": 2}}},
+        data={**data, "corruption": None, "severity": 1},
+        protocol=Protocol(max_epochs=2, patience=2, batch_size=30, val_size=30, mc_samples=5),
+    )
+    assert run.fingerprint == "78502bd0d4c9fecd"
 
 
 def test_an_unknown_study_lists_the_shipped_ones() -> None:
@@ -125,6 +176,6 @@ def test_the_study_in_the_docs_is_one() -> None:
     page = (Path(__file__).parents[2] / "docs/studies.md").read_text(encoding="utf-8")
     study = parse_study(page.split("```yaml\n")[1].split("```")[0], source="docs/studies.md", name="docs")
     for run in study.runs.values():
-        build_model(run["model"])
+        build_model(run.model)
     assert study.seeds >= minimum_seeds(len(study.questions))
     assert all(f"| `{name}`" in page for name in shipped_studies())

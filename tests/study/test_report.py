@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from lit_cifar.study.answers import answer_questions, summarize
-from lit_cifar.study.plan import Question, Study
 from lit_cifar.study.report import pictures
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.report.wording import suggestion
 from lit_cifar.study.result import StudyResult
+from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import VERDICT_RULE
 
 VOID = {"meta", "link", "img", "br"}

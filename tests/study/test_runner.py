@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,9 +23,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.study import runner
 from lit_cifar.study.engines.process_pool import run_all, run_here
-from lit_cifar.study.plan import PlannedRun, Protocol, parse_study, plan_runs
+from lit_cifar.study.plan import PlannedRun, plan_runs
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.result import StudyResult
+from lit_cifar.study.schema import Protocol
+from lit_cifar.study.study_file import parse_study
 from lit_cifar.utils.errors import UserError
 
 COLUMNS = {
@@ -376,7 +377,7 @@ def test_names_are_no_markup(study_result: StudyResult) -> None:
         progress.epoch(run.label, 1, 0.5)
         progress.finished(run, {"status": "failed", "reason": "[/y]"}, here=True)
     summary = study_result.summary.assign(run="[/x]")
-    console.print(runner.table(summary, replace(study_result.study, title="[/title]"), "[/data]"))
+    console.print(runner.table(summary, study_result.study.model_copy(update={"title": "[/title]"}), "[/data]"))
     shown = console.export_text()
     assert "[1/1] [/x], seed 0: failed: [/y]" in shown
     assert shown.count("│ [/x]") == len(summary)
@@ -426,7 +427,7 @@ def test_a_cluster_that_is_not_there_is_noticed_before_any_work(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--seeds", "0"], "--seeds 0 is too small"),
+        (["--seeds", "0"], "--seeds: 0 should be greater than or equal to 1"),
         (["--variants", "ELU,SLU"], "Did you mean 'SELU'?"),
         (["--variants", "ELU,ELU"], "different names"),
         (["--study", "nothing"], "There is no study 'nothing'"),

@@ -11,8 +11,9 @@ import torch
 from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.plan import PlannedRun, Protocol
+from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import execute
+from lit_cifar.study.schema import Protocol
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.uncertainty import evaluate
 from lit_cifar.utils.warnings import drop_unfounded_advice

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ import lit_cifar
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.plan import Protocol
 from lit_cifar.study.report.page import Card, Cell, Page, Section, Table
 from lit_cifar.study.report.pictures import (
     curves_pictures,
@@ -261,11 +259,8 @@ def _protocol(result: StudyResult) -> Section:
         "some epochs (patience) and keeps its best epoch. The test images are read once, after everything is chosen."
     )
     settings = [[Cell("seeds"), Cell(str(study.seeds))]]
-    settings += [[Cell(f.name), Cell(str(getattr(study.protocol, f.name)))] for f in fields(Protocol)]
-    runs = [
-        [Cell(name), Cell(pairs(run["model"])), Cell(pairs({key: run[key] for key in run if key != "model"}) or "–")]
-        for name, run in study.runs.items()
-    ]
+    settings += [[Cell(key), Cell(str(value))] for key, value in study.protocol.model_dump().items()]
+    runs = [[Cell(name), Cell(pairs(run.model)), Cell(pairs(run.given()) or "–")] for name, run in study.runs.items()]
     tables = [
         Table(f"Settings of all runs, {result.data_source}", ["setting", "value"], settings, sortable=False),
         Table(f"Runs, {result.data_source}", ["run", "model", "settings of its own"], runs, sortable=False),
