@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from lit_cifar.callbacks.best_weights import best_checkpoint
 from lit_cifar.utils.errors import UserError
 
 
@@ -28,8 +29,10 @@ class StopOnNonFiniteLoss(Callback):
             return
         loss = outputs["loss"]
         if not torch.isfinite(loss):
-            best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-            kept = f" The best checkpoint so far is kept: {best}." if best else ""
+            best = best_checkpoint(trainer)
+            kept = (
+                f" The best checkpoint so far is kept: {best.best_model_path}." if best and best.best_model_path else ""
+            )
             raise NonFiniteLossError(
                 f"The loss became {loss.item()} in epoch {trainer.current_epoch}, batch {batch_idx}: training has "
                 f"blown up. A smaller learning rate usually helps: --model.learning_rate X.{kept}"

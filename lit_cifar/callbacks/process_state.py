@@ -27,7 +27,7 @@ class ProcessState(Callback):
         state = {
             "random": random_states(),
             "train_metric": pl_module.train_metric.metric_state,  # type: ignore[union-attr]
-            "batches": _loader(trainer).state_dict(),
+            "batches": loader.state_dict() if (loader := _loader(trainer)) else None,  # None before training has begun
         }
         checkpoint[KEY] = _of_every_process(state, trainer)
 
@@ -46,17 +46,18 @@ class ProcessState(Callback):
             return
         for name, value in self._loaded["train_metric"].items():
             setattr(pl_module.train_metric, name, value.to(pl_module.device))
-        if trainer.fit_loop.restarting:  # Lightning forgets it when a scheduler has asked for the number of steps
-            _loader(trainer).load_state_dict(self._loaded["batches"])
+        loader = _loader(trainer)
+        # Lightning forgets it when a scheduler has asked for the number of steps
+        if trainer.fit_loop.restarting and loader and self._loaded["batches"]:
+            loader.load_state_dict(self._loaded["batches"])
         set_random_states(self._loaded["random"])
         self._loaded = None
         _check_end_of_one_cycle(trainer)
         trainer.should_stop = any(stop.wait_count >= stop.patience for stop in trainer.early_stopping_callbacks)
 
 
-def _loader(trainer: Trainer) -> BatchLoader:
-    loader: BatchLoader = trainer.train_dataloader  # type: ignore[assignment]
-    return loader
+def _loader(trainer: Trainer) -> BatchLoader | None:
+    return trainer.train_dataloader
 
 
 def _check_end_of_one_cycle(trainer: Trainer) -> None:

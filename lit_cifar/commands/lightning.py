@@ -9,7 +9,17 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    Callback,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    OnExceptionCheckpoint,
+    ProgressBar,
+    TQDMProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -26,6 +36,16 @@ from lit_cifar.utils.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
+REFUSED: dict[type[Callback], str] = {
+    LearningRateFinder: "it changes the learning rate after config.yaml has been written. Use `lit-cifar lr-find`.",
+    BatchSizeFinder: "it changes the batch size after config.yaml has been written. Give --data.batch_size N.",
+    BackboneFinetuning: "the networks here have no `backbone`. Write a subclass of BaseFinetuning for your network.",
+    OnExceptionCheckpoint: (
+        "it makes Lightning continue whatever run left a file there. last.ckpt is saved after each epoch and on a "
+        "signal: continue with --ckpt_path last."
+    ),
+}
+"""Callbacks of Lightning that `fit` refuses, and why."""
 
 
 class LitCifarCLI(LightningCLI):
@@ -107,11 +127,13 @@ class LitCifarCLI(LightningCLI):
             kwargs["logger"] = self._loggers()
         if self.subcommand in EVALUATION_COMMANDS:
             kwargs["enable_checkpointing"] = False
-        if given["enable_progress_bar"] is not False:
-            kwargs["callbacks"] = [*(given["callbacks"] or []), TQDMProgressBar(refresh_rate=20)]
+        own = _listed(given["callbacks"])
+        if given["enable_progress_bar"] is not False and not any(isinstance(it, ProgressBar) for it in own):
+            kwargs["callbacks"] = [*own, TQDMProgressBar(refresh_rate=20)]
         kwargs["plugins"] = [*_listed(given["plugins"]), checkpoints.WholeFiles()]
         self.config[self.subcommand].ckpt_path = None  # a run's config.yaml tells of the run, not of its last part
         trainer = super().instantiate_trainer(**kwargs)
+        _refuse(trainer.callbacks)  # type: ignore[attr-defined]
         trainer.callbacks += self._last_callbacks()  # type: ignore[attr-defined]
         return trainer
 
@@ -125,6 +147,14 @@ class LitCifarCLI(LightningCLI):
     def _last_callbacks(self) -> list[Callback]:
         """Those that come after all others, whose state they save."""
         return [StopAtOnceOnSignal()] if self.subcommand in EVALUATION_COMMANDS else resume_callbacks()
+
+
+def _refuse(callbacks: Sequence[Callback]) -> None:
+    """Refuse callbacks of Lightning that would change a run behind its `config.yaml`, or can't work here."""
+    for callback in callbacks:
+        for kind, reason in REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"--trainer.callbacks {type(callback).__name__} can't be used: {reason}")
 
 
 def _listed(given: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,6 +33,19 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
 """What MC dropout adds to each prediction; see `MCPrediction`."""
+
+
+class NetworkBuilder(Callback):
+    """Build a classifier's network when the data is known, before the other callbacks' `setup`.
+
+    Lightning calls the module's own `setup` and `configure_model` after the callbacks' `setup`, which is too late for
+    callbacks that copy or prune the network there.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and isinstance(pl_module, LitClassifier) and pl_module.network is None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            pl_module.build(data.class_names, Scale.fit(pl_module.variant.scaling, data.train_images))
 
 
 class LitClassifier(LightningModule):
@@ -99,12 +112,16 @@ class LitClassifier(LightningModule):
         self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
         self._evaluated = 0
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Put the callback first that builds the network: others look at it in their `setup`."""
+        given: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if not any(isinstance(callback, NetworkBuilder) for callback in given):
+            given.insert(0, NetworkBuilder())
+        return []
+
     def setup(self, stage: str) -> None:
         if stage == "fit":
             shorten_epochs(self.trainer)
-            if self.network is None:
-                data = self.trainer.datamodule  # type: ignore[attr-defined]
-                self.build(data.class_names, Scale.fit(self.variant.scaling, data.train_images))
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""

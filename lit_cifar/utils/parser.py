@@ -7,10 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+import yaml
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 import variants
 from lit_cifar.utils.errors import UserError
+
+# Defaults of Lightning's callbacks that jsonargparse and PyYAML can't write: without this, `config.yaml` isn't saved.
+register_type(torch.device, fail_already_registered=False)
+yaml.SafeDumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str.__str__(text)))
 
 
 class OneLineErrorParser(LightningArgumentParser):
