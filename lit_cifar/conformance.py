@@ -48,18 +48,18 @@ Check = Callable[[type[Variant]], None]
 
 
 def explains_itself(variant_class: type[Variant]) -> None:
-    """Its docstring says in a line what it is, and in a sentence what each knob does."""
+    """Its docstring says in a line what it is, and in a sentence what each hyperparameter does."""
     _require(bool((variant_class.__doc__ or "").strip()), "the class has no docstring of its own")
     _require(0 < variant_class.learning_rate < 1, f"learning_rate = {variant_class.learning_rate} can't be right")
     parser = OneLineErrorParser()
     parser.add_class_arguments(variant_class, "variant")
     helps = {action.dest.removeprefix("variant."): action.help for action in parser._actions}
-    silent = [name for name in variant_class.knobs() if not helps.get(name)]
+    silent = [name for name in variant_class.hyperparameters() if not helps.get(name)]
     _require(not silent, f"nothing under `Args:` in the class's docstring explains {', '.join(silent)}")
 
 
 def is_a_plain_value(variant_class: type[Variant]) -> None:
-    """It needs no knob to be given, stores each under its own name, and equal knobs make an equal variant."""
+    """Every hyperparameter has a default and is stored under its own name; equal values make an equal variant."""
     variant = variant_class()
     again = variant_class(**variant.init_args)
     _require(again == variant, f"{again!r} isn't equal to {variant!r}")
@@ -133,7 +133,7 @@ def comes_back_from_a_checkpoint(variant_class: type[Variant]) -> None:
 
 
 def comes_back_from_the_command_line(variant_class: type[Variant]) -> None:
-    """Each knob can be given on the command line, and a configuration file brings it back."""
+    """Each hyperparameter can be given on the command line, and a configuration file brings it back."""
     variant = variant_class()
     parser = OneLineErrorParser()
     parser.add_argument("--variant", type=Variant)

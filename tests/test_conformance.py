@@ -46,7 +46,7 @@ class Calls(nn.Module):
 
 
 class Silent(DenseVariant):
-    """Doesn't explain a knob."""
+    """Doesn't explain a hyperparameter."""
 
     def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
         super().__init__(depth=depth)
@@ -57,7 +57,7 @@ class Silent(DenseVariant):
 
 
 class Forgetful(Silent):
-    """Doesn't store a knob."""
+    """Doesn't store a hyperparameter."""
 
     def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
         super().__init__(depth=depth)
@@ -65,14 +65,14 @@ class Forgetful(Silent):
 
 
 class Demanding(Silent):
-    """Can't be built without a knob."""
+    """Can't be built without a hyperparameter."""
 
     def __init__(self, *, secret: int) -> None:
         super().__init__(secret=secret)
 
 
 class Odd(Silent):
-    """Changes a knob."""
+    """Changes a hyperparameter."""
 
     def __init__(self, *, secret: int = 1, depth: int = 2) -> None:
         super().__init__(secret=secret + 1, depth=depth)

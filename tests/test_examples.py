@@ -50,7 +50,7 @@ def test_it_is_found_by_name(python: Run, workspace: Path) -> None:
     result = python("-m", "lit_cifar", "variants", "--json", "maxout")
     (found,) = json.loads(result.stdout)["variants"]
     assert found["origin"] == {"package": "lit-cifar-maxout", "version": "0.1.0", "module": "lit_cifar_maxout"}
-    assert found["knobs"]["pieces"] == 2
+    assert found["hyperparameters"]["pieces"] == 2
     assert not result.stderr
 
 

@@ -5,7 +5,7 @@ Add a technique by dropping a file like `elu.py` in here, or publish it as a pac
 """
 
 from variants import registry as _registry
-from variants.base import DenseVariant, Scaling, Variant, at_least, one_of, probability
+from variants.base import DenseVariant, Scaling, Variant, at_least, one_of, probability, share
 from variants.registry import (
     ENTRY_POINT_GROUP,
     BrokenPlugin,
@@ -40,6 +40,7 @@ __all__ = [
     "origin",
     "probability",
     "register",
+    "share",
     "to_spec",
     "unknown_name_message",
 ]

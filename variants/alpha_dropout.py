@@ -1,9 +1,9 @@
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-from variants import Scaling, one_of, probability, register
+from variants import one_of, probability, register
 from variants.selu import SELU
 
 
@@ -14,24 +14,14 @@ class AlphaDropout(SELU):
     Args:
         rate: Probability that a unit is dropped.
         layers: Where dropout goes: after the `last` hidden layer only, or after `all` of them.
-        depth: Number of hidden layers.
-        width: Units in each hidden layer.
-        scaling: How pixels are scaled before they reach the network.
+        **dense: Depth, width and scaling, as in `DenseVariant`.
     """
 
     learning_rate = 3.2e-4
     reference = "Klambauer et al. 2017, arXiv:1706.02515, section 'New Dropout Technique'"
 
-    def __init__(
-        self,
-        *,
-        rate: float = 0.1,
-        layers: Literal["last", "all"] = "last",
-        depth: int = 20,
-        width: int = 100,
-        scaling: Scaling = "standardize",
-    ) -> None:
-        super().__init__(depth=depth, width=width, scaling=scaling)
+    def __init__(self, *, rate: float = 0.1, layers: Literal["last", "all"] = "last", **dense: Any) -> None:
+        super().__init__(**dense)
         self.rate = probability("rate", rate)
         self.layers = one_of("layers", layers, ("last", "all"))
 

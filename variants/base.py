@@ -1,4 +1,4 @@
-"""What a variant is: a recipe that builds a network. Subclass `Variant`, or `DenseVariant` for a dense stack."""
+"""The base classes of all variants. Subclass `DenseVariant` for a dense stack, `Variant` for any other network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -18,16 +18,16 @@ standard deviation 1 over the training split."""
 
 
 class Variant(ABC):
-    """A recipe that builds a network: printable, comparable and storable as text; not itself an `nn.Module`.
+    """A recipe that builds a network. It can be printed, compared and stored as text; it is not an `nn.Module`.
 
-    Every constructor argument is a typed keyword, stored under its own name: the constructor is the command line.
+    Every constructor argument is a typed keyword and is stored under its own name. The command line is made from them.
 
     Args:
         scaling: How pixels are scaled before they reach the network.
     """
 
     learning_rate: ClassVar[float] = 1e-3
-    """The learning rate that was found for it: NAdam, batches of 128 images (docs/learning_rates.md says how)."""
+    """The default learning rate, found for NAdam and batches of 128 images (see docs/learning_rates.md)."""
 
     reference: ClassVar[str] = ""
     """The paper or page the technique comes from."""
@@ -37,11 +37,19 @@ class Variant(ABC):
 
     @abstractmethod
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """A new network with fresh weights: scaled float images [B, *image_shape] in, logits [B, num_classes] out."""
+        """Build a new network with fresh weights.
+
+        Args:
+            image_shape: Channels, height and width of an image.
+            num_classes: Number of classes.
+
+        Returns:
+            A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes].
+        """
 
     @classmethod
-    def knobs(cls) -> dict[str, inspect.Parameter]:
-        """The constructor's keyword arguments, those of base classes it passes `**kwargs` on to included."""
+    def hyperparameters(cls) -> dict[str, inspect.Parameter]:
+        """The keyword arguments of the constructor, including those that it passes on to base classes by `**kwargs`."""
         found: dict[str, inspect.Parameter] = {}
         for base in cls.__mro__:
             init = base.__dict__.get("__init__")
@@ -60,9 +68,13 @@ class Variant(ABC):
 
     @property
     def init_args(self) -> Mapping[str, Any]:
-        """The constructor arguments that make an equal variant."""
+        """The constructor arguments that make an equal variant.
+
+        Raises:
+            TypeError: If the constructor doesn't store each argument under its own name.
+        """
         try:
-            return {name: getattr(self, name) for name in self.knobs()}
+            return {name: getattr(self, name) for name in self.hyperparameters()}
         except AttributeError as error:
             raise TypeError(
                 f"{type(self).__name__} must store each constructor argument under its own name: {error}"
@@ -82,8 +94,8 @@ class Variant(ABC):
 class DenseVariant(Variant):
     """A stack of `depth` hidden layers of `width` units and a linear output layer.
 
-    A new dense technique overrides `hidden_block`, and `initialize` or `initialize_bias` where He initialization or
-    zeros don't fit.
+    A new dense technique overrides `hidden_block`. Override `initialize` and `initialize_bias` to replace He
+    initialization of the weights and zero biases.
 
     Args:
         depth: Number of hidden layers.
@@ -108,18 +120,23 @@ class DenseVariant(Variant):
 
     @abstractmethod
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
-        """The modules of hidden layer `index` (0 is nearest the image), in order; `dense` is ready-made."""
+        """The modules of a hidden layer, in order.
+
+        Args:
+            dense: The initialized dense layer.
+            index: The layer's index; 0 is next to the image.
+        """
 
     def output_block(self, dense: nn.Linear) -> Sequence[nn.Module]:
-        """The modules of the output layer, in order; `dense` is ready-made."""
+        """The modules of the output layer, in order; `dense` is the initialized dense layer."""
         return [dense]
 
     def initialize(self, weight: torch.Tensor) -> None:
-        """Fill a dense layer's weight [units, inputs] in place; He normal by default (He et al. 2015, §2.2)."""
+        """Fill the weight [units, inputs] of a dense layer in place; He normal by default (He et al. 2015, §2.2)."""
         nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
     def initialize_bias(self, bias: torch.Tensor) -> None:
-        """Fill a dense layer's bias [units] in place; zeros by default."""
+        """Fill the bias [units] of a dense layer in place; zeros by default."""
         nn.init.zeros_(bias)
 
     def dense_layer(self, inputs: int, units: int) -> nn.Linear:
@@ -130,22 +147,32 @@ class DenseVariant(Variant):
         return dense
 
 
-def at_least(name: str, value: int, low: int) -> int:
-    """Return the value, or say in a `ValueError` that it is too small."""
-    if value < low:
-        raise ValueError(f"{name}={value} is too small: it must be at least {low}.")
+Number = TypeVar("Number", int, float)
+
+
+def at_least(name: str, value: Number, low: Number) -> Number:
+    """Return the value, or raise a `ValueError` that says that it is too small."""
+    if not value >= low:
+        raise ValueError(f"{name}={value} is too small: it must be at least {low:g}.")
     return value
 
 
 def probability(name: str, value: float) -> float:
-    """Return the value, or say in a `ValueError` that it isn't a probability below 1."""
+    """Return the value, or raise a `ValueError` unless it is a probability below 1."""
     if not 0 <= value < 1:
         raise ValueError(f"{name}={value} is out of range: it must be at least 0 and below 1.")
     return value
 
 
+def share(name: str, value: float) -> float:
+    """Return the value, or raise a `ValueError` unless it is above 0 and at most 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{name}={value} is out of range: it must be above 0 and at most 1.")
+    return value
+
+
 def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Return the value, or say in a `ValueError` which choices there are."""
+    """Return the value, or raise a `ValueError` that lists the choices."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not a choice: use one of {', '.join(map(repr, choices))}.")
     return value

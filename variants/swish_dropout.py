@@ -1,8 +1,9 @@
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from variants import Scaling, at_least, probability, register
+from variants import at_least, probability, register
 from variants.swish_batch_norm import SwishBatchNorm
 
 
@@ -13,24 +14,14 @@ class SwishDropout(SwishBatchNorm):
     Args:
         rate: Probability that a unit is dropped, before it is normalized.
         last_layers: Number of hidden layers with dropout, counted from the output.
-        depth: Number of hidden layers.
-        width: Units in each hidden layer.
-        scaling: How pixels are scaled before they reach the network.
+        **dense: The keywords of `SwishBatchNorm`.
     """
 
     learning_rate = 1.4e-3
     reference = "Srivastava et al. 2014, JMLR 15:1929; Gal and Ghahramani 2016, arXiv:1506.02142"
 
-    def __init__(
-        self,
-        *,
-        rate: float = 0.25,
-        last_layers: int = 2,
-        depth: int = 20,
-        width: int = 100,
-        scaling: Scaling = "standardize",
-    ) -> None:
-        super().__init__(depth=depth, width=width, scaling=scaling)
+    def __init__(self, *, rate: float = 0.25, last_layers: int = 2, **dense: Any) -> None:
+        super().__init__(**dense)
         self.rate = probability("rate", rate)
         self.last_layers = at_least("last_layers", last_layers, 1)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from variants import DenseVariant, Scaling, at_least, register
+from variants import DenseVariant, at_least, register
 
 __version__ = "0.1.0"
 
 
 class MaxPieces(nn.Module):
-    """The largest of every `pieces` neighbours: [B, units * pieces] to [B, units]."""
+    """The maximum of each group of `pieces` neighbours: [B, units * pieces] to [B, units]."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -28,17 +29,15 @@ class Maxout(DenseVariant):
     """Maxout: each unit is the largest of several linear functions of its inputs.
 
     Args:
-        pieces: Linear functions of a unit.
-        depth: Number of hidden layers.
-        width: Units in each hidden layer.
-        scaling: How pixels are scaled before they reach the network.
+        pieces: Number of linear functions per unit.
+        **dense: Depth, width and scaling, as in `DenseVariant`.
     """
 
     learning_rate = 1.4e-4
     reference = "Goodfellow et al. 2013, arXiv:1302.4389"
 
-    def __init__(self, *, pieces: int = 2, depth: int = 20, width: int = 100, scaling: Scaling = "standardize") -> None:
-        super().__init__(depth=depth, width=width, scaling=scaling)
+    def __init__(self, *, pieces: int = 2, **dense: Any) -> None:
+        super().__init__(**dense)
         self.pieces = at_least("pieces", pieces, 2)
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:

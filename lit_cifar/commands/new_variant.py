@@ -14,10 +14,11 @@ TEMPLATE = '''\
 """{name}: what the technique is, and why it should help."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from variants import DenseVariant, Scaling, register
+from variants import DenseVariant, register
 
 
 @register
@@ -25,19 +26,15 @@ class {name}(DenseVariant):
     """Leaky ReLU on He-initialized weights: say here, in one line, what is yours.
 
     Args:
-        slope: Slope for negative inputs. A knob is a typed keyword: `--model.variant.slope 0.2`.
-        depth: Number of hidden layers.
-        width: Units in each hidden layer.
-        scaling: How pixels are scaled before they reach the network.
+        slope: Slope for negative inputs. On the command line it is `--model.variant.slope 0.2`.
+        **dense: Depth, width and scaling, as in `DenseVariant`.
     """
 
     learning_rate = 3e-4  # lit-cifar lr-find --model.variant {spelled} --confirm 5
     reference = "The paper or page that it comes from"
 
-    def __init__(
-        self, *, slope: float = 0.1, depth: int = 20, width: int = 100, scaling: Scaling = "standardize"
-    ) -> None:
-        super().__init__(depth=depth, width=width, scaling=scaling)
+    def __init__(self, *, slope: float = 0.1, **dense: Any) -> None:
+        super().__init__(**dense)
         self.slope = slope
 
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:

@@ -73,7 +73,10 @@ def _described(name: str) -> dict[str, Any]:
         "origin": {"package": origin.distribution, "version": origin.version, "module": origin.module},
         "learning_rate": variant.learning_rate,
         "paper": variant.reference,
-        "knobs": {knob.name: None if knob.default is knob.empty else knob.default for knob in variant.knobs().values()},
+        "hyperparameters": {
+            parameter.name: None if parameter.default is parameter.empty else parameter.default
+            for parameter in variant.hyperparameters().values()
+        },
     }
 
 
@@ -89,9 +92,9 @@ def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
 def _print(found: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for variant in found:
-        knobs = ", ".join(f"{name}={default!r}" for name, default in variant["knobs"].items())
+        defaults = ", ".join(f"{name}={default!r}" for name, default in variant["hyperparameters"].items())
         console.print(f"[bold]{variant['name']}[/bold]  {escape(variant['description'])}")
-        console.print(f"  knobs: {escape(knobs)}\n  learning rate: {variant['learning_rate']:g}")
+        console.print(f"  hyperparameters: {escape(defaults)}\n  learning rate: {variant['learning_rate']:g}")
         console.print(f"  paper: {escape(variant['paper'])}\n  from: {escape(_from(variant))}")
     for plugin in broken:
         console.print(f"[bold red]{escape(plugin['name'])}[/bold red]  is broken: {escape(plugin['error'])}")

@@ -50,7 +50,7 @@ def test_json_tells_all_there_is(lit_cifar: Run) -> None:
         "origin": {"package": "lit-cifar", "version": "0.1.0", "module": "variants.alpha_dropout"},
         "learning_rate": variants.get("AlphaDropout").learning_rate,
         "paper": variants.get("AlphaDropout").reference,
-        "knobs": {"rate": 0.1, "layers": "last", "depth": 20, "width": 100, "scaling": "standardize"},
+        "hyperparameters": {"rate": 0.1, "layers": "last", "depth": 20, "width": 100, "scaling": "standardize"},
     }
 
 

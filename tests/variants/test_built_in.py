@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import variants
 from variants import DenseVariant, Variant
+from variants.techniques import Activation
 
 IMAGE_SHAPE = (3, 32, 32)
 
@@ -97,6 +100,98 @@ def test_biases_and_dropout_of_dense() -> None:
     assert positions(variants.get("Dense")(depth=2).build(IMAGE_SHAPE, 10), nn.Dropout) == []
 
 
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_activations_of_dense(activation: str) -> None:
+    """Against torch's functions; the random slopes of `rrelu` are their mean, 11/48, in evaluation mode."""
+    functions = {"leaky_relu": 0.01, "prelu": 0.25, "rrelu": 11 / 48}
+    network = variants.get("Dense")(depth=1, width=6, activation=activation).build(IMAGE_SHAPE, 10).eval()
+    values = torch.linspace(-4, 4, 5)[:, None].expand(-1, 6).clone()
+    expected = (
+        nn.functional.leaky_relu(values, functions[activation])
+        if activation in functions
+        else getattr(torch.nn.functional, activation)(values)
+    )
+    torch.testing.assert_close(network.hidden_01[1](values), expected)
+
+
+def test_rrelu_is_random_in_training_only() -> None:
+    layer = variants.get("Dense")(depth=1, width=6, activation="rrelu").build(IMAGE_SHAPE, 10).hidden_01[1]
+    negative = -torch.ones(1000)
+    slopes = -layer.train()(negative)
+    assert 1 / 8 <= slopes.min() < 0.13
+    assert 0.32 < slopes.max() <= 1 / 3
+    assert layer.eval()(negative).unique().numel() == 1
+
+
+@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize(
+    ("normalization", "kind"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm), ("rms", nn.RMSNorm)]
+)
+def test_normalizations_of_dense(normalization: str, kind: type[nn.Module], position: str) -> None:
+    torch.manual_seed(0)
+    variant = variants.get("Dense")(depth=1, width=50, normalization=normalization, position=position, dropout=0.1)
+    network = variant.build(IMAGE_SHAPE, 10)
+    order = [kind, nn.ReLU] if position == "before" else [nn.ReLU, kind]
+    assert [type(module) for module in network.hidden_01] == [nn.Linear, *order, nn.Dropout]
+    normalized = network.hidden_01[order.index(kind) + 1](torch.randn(40, 50) * 7 + 3)
+    images, units = normalized.square().mean(1), normalized.square().mean(0)
+    torch.testing.assert_close(
+        units if normalization == "batch" else images,
+        torch.ones(50 if kind is nn.BatchNorm1d else 40),
+        atol=0.01,
+        rtol=0,
+    )
+
+
+def test_batch_norm_options_reach_every_layer() -> None:
+    for name in ("BatchNorm", "SwishBatchNorm", "SwishDropout"):
+        network = variants.get(name)(depth=3, momentum=0.01, eps=1e-3).build(IMAGE_SHAPE, 10)
+        found = [(m.momentum, m.eps) for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
+        assert found == [(0.01, 1e-3)] * (3 if name == "BatchNorm" else 4)
+
+
+def test_standardized_weights_do_not_depend_on_offset_and_scale() -> None:
+    torch.manual_seed(0)
+    network = variants.get("Dense")(depth=2, width=40, weight_standardization=True).build(IMAGE_SHAPE, 10)
+    layer, inputs = network.hidden_01[0], torch.randn(500, 3072)
+    before = layer(inputs).detach()
+    assert before.var() == pytest.approx(1, abs=0.05)
+    with torch.no_grad():
+        layer.weight.mul_(3).add_(0.5)
+    torch.testing.assert_close(layer(inputs).detach(), before, atol=1e-3, rtol=1e-3)
+    assert type(network.output[0]) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("every", "names"),
+    [(1, ["hidden_02", "hidden_03", "hidden_04"]), (2, ["hidden_02_03", "hidden_04"]), (5, ["hidden_02_04"])],
+)
+def test_residual_connections(every: int, names: list[str]) -> None:
+    network = variants.get("Residual")(depth=4, width=8, every=every).build(IMAGE_SHAPE, 10).eval()
+    parts = dict(network.named_children())
+    assert list(parts) == ["flatten", "hidden_01", *names, "output"]
+    signal = torch.randn(5, 8)
+    for name in names:
+        inner = nn.Sequential(*parts[name].children())
+        torch.testing.assert_close(parts[name](signal), signal + inner(signal))
+    assert sum(isinstance(m, nn.Linear) for m in network.modules()) == 5
+
+
+def test_identity_connections_carry_the_gradient_through_80_layers() -> None:
+    """The gradient of the first layer beside that of the last: without them it has vanished."""
+    ratios = {}
+    for name in ("Dense", "Residual"):
+        torch.manual_seed(0)
+        network = variants.get(name)(depth=80, width=30, activation="sigmoid", initialization="glorot").build(
+            IMAGE_SHAPE, 10
+        )
+        nn.functional.cross_entropy(network(torch.randn(64, *IMAGE_SHAPE)), torch.arange(64) % 10).backward()
+        layers = dense_layers(network)
+        ratios[name] = (layers[1].weight.grad.norm() / layers[-2].weight.grad.norm()).item()
+    assert ratios["Dense"] < 0.1
+    assert ratios["Residual"] > 0.5
+
+
 def test_selu_normalizes_itself_through_all_layers() -> None:
     torch.manual_seed(0)
     network = variants.get("SELU")(width=300).build(IMAGE_SHAPE, 10)
@@ -178,7 +273,7 @@ def test_every_stage_of_the_convolutional_network_halves_the_image_and_doubles_t
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "message"),
+    ("name", "arguments", "message"),
     [
         ("ELU", {"depth": 0}, "depth=0"),
         ("ELU", {"width": -1}, "width=-1"),
@@ -189,18 +284,23 @@ def test_every_stage_of_the_convolutional_network_halves_the_image_and_doubles_t
         ("Dense", {"bias_std": -1.0}, "bias_std=-1.0"),
         ("Dense", {"dropout": 1.0}, "dropout=1.0"),
         ("BatchNorm", {"position": "beside"}, "'before', 'after'"),
+        ("Dense", {"normalization": "instance"}, "'none', 'batch', 'layer', 'rms'"),
+        ("BatchNorm", {"momentum": 0.0}, "momentum=0.0"),
+        ("BatchNorm", {"eps": -1e-5}, "eps=-1e-05"),
+        ("SwishBatchNorm", {"momentum": 1.5}, "momentum=1.5"),
+        ("Residual", {"every": 0}, "every=0"),
         ("SwishDropout", {"last_layers": 0}, "last_layers=0"),
         ("ConvNet", {"stages": 0}, "stages=0"),
         ("ConvNet", {"channels": 0}, "channels=0"),
         ("ConvNet", {"rate": -0.1}, "rate=-0.1"),
     ],
 )
-def test_knobs_out_of_range(name: str, knobs: dict[str, object], message: str) -> None:
+def test_arguments_out_of_range(name: str, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        variants.get(name)(**knobs)
+        variants.get(name)(**arguments)
 
 
-def test_knobs_of_base_classes_pass_through_kwargs() -> None:
+def test_hyperparameters_of_base_classes_pass_through_kwargs() -> None:
     class Wide(DenseVariant):
         """Passes everything on."""
 
@@ -211,5 +311,5 @@ def test_knobs_of_base_classes_pass_through_kwargs() -> None:
         def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
             return [dense]
 
-    assert list(Wide.knobs()) == ["extra", "depth", "width", "scaling"]
+    assert list(Wide.hyperparameters()) == ["extra", "depth", "width", "scaling"]
     assert Wide(extra=2, depth=3).init_args == {"extra": 2, "depth": 3, "width": 100, "scaling": "standardize"}
