@@ -21,7 +21,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 import variants
-from lit_cifar.commands.lightning import BEST_CHECKPOINT, default_callbacks
+from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, default_callbacks
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.sources import ImageSet
 from lit_cifar.training.loggers import run_loggers

@@ -22,7 +22,7 @@ FLOORS = (
     ("callbacks",),
     ("lr_find", "conformance"),
     ("study",),
-    ("commands",),
+    ("commands", "api"),
     ("cli",),
     ("__main__",),
 )

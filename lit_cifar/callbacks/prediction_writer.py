@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_cifar.callbacks.gathering import gathered
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, csv_text, replaced_when_complete
 
@@ -50,29 +51,29 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero or self.output is None:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        table = prediction_table(
-            data.picture_names,
-            data.picture_labels,
-            columns,
-            pl_module.class_names,  # type: ignore[arg-type]
-        )
-        unreadable = [{"path": path, "error": reason} for path, reason in data.unreadable_pictures.items()]
-        write_table(pd.concat([table, pd.DataFrame(unreadable)], ignore_index=True), self.output)
-        failed = f" ({len(unreadable)} of them could not be read)" if unreadable else ""
-        print(f"Predictions of {len(table) + len(unreadable)} images{failed}: {self.output}")
+        table = prediction_table(data, columns, pl_module.class_names)  # type: ignore[arg-type]
+        write_table(table, self.output)
+        unreadable = len(data.unreadable_pictures)
+        failed = f" ({unreadable} of them could not be read)" if unreadable else ""
+        print(f"Predictions of {len(table)} images{failed}: {self.output}")
 
 
-def prediction_table(
-    names: Sequence[str], labels: Sequence[str], values: Mapping[str, Tensor], class_names: Sequence[str]
-) -> pd.DataFrame:
-    """The rows of the images that could be read.
+def prediction_table(data: CIFAR10DataModule, values: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
+    """One row per image: its path or index, its label if it is one of the classes, and what was predicted.
 
     Args:
-        names: Path or index of each image.
-        labels: What may be the label of each image; what is no class name is left out.
-        values: `probabilities` [N, classes], and [N] of anything else that each image has.
+        data: Names the images, their labels, and the files that couldn't be read; these have a row with an `error`.
+        values: `probabilities` [N, classes], and [N] of anything else known about each image.
         class_names: Names of the classes.
     """
+    table = _readable(data.picture_names, data.picture_labels, values, class_names)
+    unreadable = [{"path": path, "error": reason} for path, reason in data.unreadable_pictures.items()]
+    return pd.concat([table, pd.DataFrame(unreadable)], ignore_index=True)
+
+
+def _readable(
+    names: Sequence[str], labels: Sequence[str], values: Mapping[str, Tensor], class_names: Sequence[str]
+) -> pd.DataFrame:
     probabilities = values["probabilities"]
     confidence, prediction = probabilities.max(1)
     table = pd.DataFrame({"path": names, "label": [label if label in class_names else None for label in labels]})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -54,7 +56,9 @@ class CIFAR10DataModule(LightningDataModule):
         corruption: Corruption | None = None,
         severity: int = 1,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
+        self.init_args: Mapping[str, Any] = given
         if batch_size < 1:
             raise UserError(f"--data.batch_size {batch_size} is too small: a batch has at least 1 image.")
         if val_size < 1:
@@ -78,6 +82,10 @@ class CIFAR10DataModule(LightningDataModule):
         self.picture_names: Sequence[str] = ()
         self.picture_labels: Sequence[str] = ()
         self.unreadable_pictures: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        changed = (f"{name}={value!r}" for name, value in self.init_args.items() if value != DEFAULTS[name])
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -178,6 +186,10 @@ class CIFAR10DataModule(LightningDataModule):
             self.picture_names = [str(index) for index in range(len(images))]
             self.picture_labels = [self.class_names[label] for label in test.labels.tolist()]
         return ImageSet(images, torch.arange(len(images)))
+
+
+DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
+"""The constructor's arguments where none are given."""
 
 
 def split(image_set: ImageSet, val_size: int, seed: int, num_classes: int) -> tuple[ImageSet, ImageSet]:

@@ -119,6 +119,11 @@ class LitClassifier(LightningModule):
             given.insert(0, NetworkBuilder())
         return []
 
+    def extra_repr(self) -> str:
+        """What `print` shows before the layers."""
+        classes = f", classes: {', '.join(self.class_names)}" if self.class_names else ""
+        return f"{self.variant!r}, learning_rate={self.learning_rate:g}{classes}"
+
     def setup(self, stage: str) -> None:
         if stage == "fit":
             shorten_epochs(self.trainer)

@@ -1,0 +1,193 @@
+"""`lit_cifar.compare`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+import variants
+from lit_cifar.api.notebook import saved_images
+from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
+from lit_cifar.study.answers import Answer
+from lit_cifar.study.engines.process_pool import Engine, run_here, run_in_pool
+from lit_cifar.study.plan import Protocol, Question, Study, load_study
+from lit_cifar.study.result import StudyResult
+from lit_cifar.study.runner import conduct
+from lit_cifar.utils.errors import UserError
+from variants import Variant
+
+SHOWN = ("paired_differences", "learning_curves")
+COLUMNS = ("run", "lr", "seeds", "failed", "test_acc", "mc_test_acc", "val_acc", "best_epoch")
+PROTOCOL_OF_DATA = ("batch_size", "val_size")
+"""Arguments of CIFAR10DataModule that a study's protocol decides."""
+
+UNUSED = ("seed", "pictures")
+"""Arguments of CIFAR10DataModule that a study has no use for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a comparison has found.
+
+    Args:
+        results: One row per run and seed, the columns of `results.csv`.
+        summary: One row per run: means over seeds with their 95 % intervals (`x`, `x_low`, `x_high`).
+        verdicts: One row per question: the verdict, the paired difference with its interval, and the corrected p-value.
+        data_source: What the images are.
+        folder: The study's folder.
+    """
+
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    verdicts: pd.DataFrame
+    data_source: str
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The report: one HTML file that can be passed on."""
+        return self.folder / "report.html"
+
+    def __repr__(self) -> str:
+        shown = self.verdicts[["question", "verdict"]] if len(self.verdicts) else self.summary[["run", "test_acc"]]
+        return f"{self.data_source}\n{shown.to_string(index=False)}\nReport: {self.report}"
+
+    def _repr_html_(self) -> str:
+        columns = [name for name in COLUMNS if name in self.summary]
+        tables = [table.round(4).to_html(index=False) for table in (self.verdicts, self.summary[columns]) if len(table)]
+        return f"<p>{self.data_source}</p>{''.join(tables)}{saved_images(self.folder / 'figures', SHOWN)}"
+
+
+def compare(
+    runs: str | Path | Sequence[str | Variant] | Mapping[str, str | Variant],
+    data: CIFAR10DataModule | None = None,
+    *,
+    seeds: int | None = None,
+    quick: bool = False,
+    workers: int = 0,
+    folder: str | Path | None = None,
+    **protocol: Any,
+) -> Comparison:
+    """Train several variants with several seeds and say what differs, as `lit-cifar compare` does.
+
+    Calling it again continues where it stopped: finished runs are read from the folder.
+
+    Args:
+        runs: Variants or their names, the first of which is the baseline; the same by names of your own, as in
+            `{"shallow": SELU(depth=5), "deep": SELU(depth=20)}`; or a study: a shipped one's name or a YAML file.
+        data: The images. Its own seed isn't used. Default: CIFAR-10.
+        seeds: Number of seeds. Default: the study's own.
+        quick: Whether to run the study's short form.
+        workers: Number of worker processes; 0 runs everything in this one.
+        folder: The study's folder. Default: `logs/compare/<name>`.
+        protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
+            `lit_cifar.study.plan.Protocol`.
+
+    Returns:
+        Tables of results and verdicts; a notebook shows them with the figures.
+
+    Raises:
+        UserError: if a run can't work, or the folder is in use.
+
+    Example:
+        >>> import lit_cifar
+        >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
+        >>> found = lit_cifar.compare(["ELU", "SELU"], data, seeds=2, max_epochs=1)
+        >>> len(found.results)
+        4
+        >>> list(found.verdicts["question"])
+        ['Is SELU better than ELU?']
+    """
+    data = data or CIFAR10DataModule()
+    study = _study(runs)
+    study = study.quickly() if quick else study
+    study = replace(study, seeds=seeds or study.seeds, protocol=_protocol(study, data, protocol))
+    folder = Path(folder or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
+    arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
+    if workers:
+        _check_importable(study)
+    engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
+    command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds})"
+    silent = Console(file=io.StringIO())
+    result = conduct(study, arguments, folder, engine=engine, command=command, console=silent)
+    return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
+
+
+def verdicts(result: StudyResult) -> pd.DataFrame:
+    """One row per question of a study."""
+    return pd.DataFrame([_verdict(answer) for answer in result.answers])
+
+
+def _verdict(answer: Answer) -> dict[str, Any]:
+    question, verdict = answer.question, answer.verdict
+    comparison = verdict.comparison
+    return {
+        "question": question.ask,
+        "verdict": verdict.answer,
+        "measure": question.measure,
+        "treatment": answer.treatment.mean,
+        "baseline": answer.baseline.mean,
+        "difference": comparison.difference,
+        "low": comparison.low,
+        "high": comparison.high,
+        "p": verdict.adjusted_p,
+        "pairs": comparison.n,
+    }
+
+
+def _study(runs: str | Path | Sequence[str | Variant] | Mapping[str, str | Variant]) -> Study:
+    if isinstance(runs, (str, Path)):
+        return load_study(str(runs))
+    named = dict(runs) if isinstance(runs, Mapping) else {_name(variant): variant for variant in runs}
+    if len(named) < len(runs) or not named:
+        raise UserError(
+            f"compare({runs!r}): give different variants, or a dict that names each: {{'deep': SELU(), …}}."
+        )
+    baseline, *others = named
+    return Study(
+        name="-".join(named),
+        title=f"{', '.join(named)}: what each one buys",
+        runs={name: {"model": {"variant": _description(variant)}} for name, variant in named.items()},
+        questions=[
+            Question(ask=f"Is {name} better than {baseline}?", treatment=name, baseline=baseline) for name in others
+        ],
+        quick={"seeds": 2, "max_epochs": 5},
+    )
+
+
+def _name(variant: str | Variant) -> str:
+    return variants.get(variant).__name__ if isinstance(variant, str) else type(variant).__name__
+
+
+def _description(variant: str | Variant) -> str | dict[str, Any]:
+    """A variant as a study file names it."""
+    if isinstance(variant, str):
+        return variants.get(variant).__name__
+    return {"class_path": variants.to_spec(variant)["class_path"], "init_args": dict(variant.init_args)}
+
+
+def _protocol(study: Study, data: CIFAR10DataModule, changes: Mapping[str, Any]) -> Protocol:
+    """The study's protocol, with what the data and the caller say differently."""
+    of_data = {name: data.init_args[name] for name in PROTOCOL_OF_DATA if data.init_args[name] != DEFAULTS[name]}
+    try:
+        return replace(study.protocol, **{**of_data, **changes})
+    except TypeError as error:
+        raise UserError(f"compare: {error}. A protocol has {', '.join(vars(study.protocol))}.") from error
+
+
+def _check_importable(study: Study) -> None:
+    """Worker processes can't import what is defined in a notebook."""
+    for name, run in study.runs.items():
+        variant = run["model"]["variant"]
+        if isinstance(variant, dict) and variant["class_path"].startswith("__main__."):
+            raise UserError(
+                f"workers: {name} is defined in this notebook or script, where worker processes can't import it. Write "
+                "it to a file and import it (%%writefile my_variant.py), or use workers=0."
+            )

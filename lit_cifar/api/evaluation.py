@@ -1,0 +1,170 @@
+"""`lit_cifar.test` and `lit_cifar.predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning import Trainer
+
+from lit_cifar.api.notebook import Figures
+from lit_cifar.api.quiet import quiet_lightning
+from lit_cifar.api.training import TrainingResult
+from lit_cifar.callbacks import test_pictures, uncertainty_figures
+from lit_cifar.callbacks.after_test import AfterTest
+from lit_cifar.callbacks.gathering import gathered
+from lit_cifar.callbacks.prediction_writer import prediction_table
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.evaluation import WAYS, Evaluation, Found, measured
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.errors import UserError
+
+Trained = LitClassifier | TrainingResult | str | Path
+"""A trained network: the classifier, what `fit` returned, or the path of a checkpoint."""
+
+
+@dataclass(frozen=True, eq=False)
+class TestResult:
+    """What a network does on test images.
+
+    Args:
+        scores: Accuracy, NLL, Brier score, ECE and AURC (rows) of one pass without dropout and, if there were MC
+            samples, of MC dropout (columns).
+        evaluation: All scores and curves, as `test.json` has them.
+        draw: Draws the figures.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    scores: pd.DataFrame
+    evaluation: Evaluation
+    draw: Callable[[], Figures]
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Confusion matrix, worst errors, reliability and others, by name."""
+        return self.draw()
+
+    def __repr__(self) -> str:
+        return f"{self.evaluation['images']} test images, {self.evaluation['data_source']}\n{self.scores.round(4)}"
+
+    def _repr_html_(self) -> str:
+        shown = Figures({name: self.figures[name] for name in ("confusion_matrix", "reliability")})
+        return f"{self.scores.round(4).to_html()}{shown._repr_html_()}"
+
+
+def test(
+    trained: Trained, data: CIFAR10DataModule | None = None, *, mc_samples: int = 0, **trainer_options: Any
+) -> TestResult:
+    """Measure a trained network on the test images.
+
+    Args:
+        trained: The classifier, what `fit` returned, or the path of a checkpoint.
+        data: The images. Default: those it was trained with.
+        mc_samples: Number of forward passes with dropout active, to be averaged (MC dropout; Gal and Ghahramani 2016,
+            arXiv:1506.02142). 0 measures the plain network only.
+        trainer_options: Further arguments of Lightning's Trainer.
+
+    Returns:
+        Scores, curves and figures.
+
+    Example:
+        >>> import lit_cifar
+        >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
+        >>> trained = lit_cifar.fit("AlphaDropout", data, max_epochs=1, progress=False)
+        >>> tested = lit_cifar.test(trained, mc_samples=10)
+        >>> list(tested.scores.columns)
+        ['one pass, no dropout', 'MC dropout']
+        >>> list(tested.scores.index)
+        ['accuracy', 'nll', 'brier', 'ece', 'aurc']
+    """
+    model, data = opened(trained, data)
+    found = _Found()
+    with _mc_samples(model, mc_samples):
+        _trainer(callbacks=[found], **trainer_options).test(model, datamodule=data, verbose=False)
+        evaluation = {"data_source": data.data_source, **measured(found.values, mc_samples)}
+    scores = pd.DataFrame({WAYS[way]: values for way, values in evaluation["scores"].items()})
+    return TestResult(scores, evaluation, partial(_drawn, found.values, evaluation, model, data))
+
+
+def _drawn(found: Found, evaluation: Evaluation, model: LitClassifier, data: CIFAR10DataModule) -> Figures:
+    figures = Figures(test_pictures.pictures(found, data))
+    with _mc_samples(model, evaluation["mc_samples"]):
+        figures.update(uncertainty_figures.pictures(found, model, data))
+    return figures
+
+
+def predict(
+    trained: Trained, pictures: str | Path | None = None, *, mc_samples: int = 0, **trainer_options: Any
+) -> pd.DataFrame:
+    """Name the class of pictures.
+
+    Args:
+        trained: The classifier, what `fit` returned, or the path of a checkpoint.
+        pictures: A folder of pictures of any size, or one picture. Default: the test images.
+        mc_samples: Number of forward passes with dropout active, to be averaged; 0 is the plain network.
+        trainer_options: Further arguments of Lightning's Trainer.
+
+    Returns:
+        One row per picture: `path`, `label` where it is known, `prediction`, `confidence`, a `probability_` of each
+        class, with MC dropout four uncertainties, and an `error` if it couldn't be read.
+
+    Example:
+        >>> import lit_cifar
+        >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
+        >>> trained = lit_cifar.fit("ELU", data, max_epochs=1, progress=False)
+        >>> predictions = lit_cifar.predict(trained)
+        >>> list(predictions.columns)[:4]
+        ['path', 'label', 'prediction', 'confidence']
+    """
+    data = None if pictures is None else CIFAR10DataModule(pictures=str(pictures))
+    model, data = opened(trained, data)
+    trainer = _trainer(**trainer_options)
+    with _mc_samples(model, mc_samples):
+        batches: Any = trainer.predict(model, datamodule=data)
+    return prediction_table(data, gathered(batches, trainer), model.class_names)
+
+
+def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassifier, CIFAR10DataModule]:
+    """The classifier and the images to measure it on."""
+    if isinstance(trained, TrainingResult):
+        return trained.model, data or trained.data
+    model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)
+    return model, data or CIFAR10DataModule()
+
+
+def _trainer(**options: Any) -> Trainer:
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**(quiet | options))
+
+
+@contextmanager
+def _mc_samples(model: LitClassifier, samples: int) -> Iterator[None]:
+    """Predict with so many MC samples, quietly."""
+    if samples < 0:
+        raise UserError(f"mc_samples={samples} is too small: use 1 or more, or 0 for no MC dropout.")
+    before, model.mc_samples = model.mc_samples, samples
+    try:
+        with quiet_lightning():
+            yield
+    finally:
+        model.mc_samples = before
+
+
+class _Found(AfterTest):
+    """Keeps what a test finds of each image."""
+
+    values: Found
+
+    def report(self, trainer: Trainer, pl_module: Any, found: Found) -> None:
+        self.values = found

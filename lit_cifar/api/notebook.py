@@ -1,0 +1,100 @@
+"""How results and progress look in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from matplotlib.figure import Figure
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a notebook's kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def progress_callback() -> Callback:
+    """One line that is updated in place: in a notebook an output of its own, elsewhere Lightning's bar."""
+    return NotebookProgress() if in_notebook() else TQDMProgressBar(refresh_rate=20)
+
+
+class NotebookProgress(Callback):
+    """Show the epoch and its metrics in one line below the cell, updated once per epoch."""
+
+    def __init__(self) -> None:
+        self._line: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        from IPython.display import display
+
+        self._line = display(_Text("Training …"), display_id=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._line is not None and not trainer.sanity_checking:
+            self._line.update(_Text(self._text(trainer)))
+
+    def _text(self, trainer: Trainer) -> str:
+        names = ("train/loss", "val/loss", "val/accuracy")
+        values = [
+            f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in names if name in trainer.callback_metrics
+        ]
+        return "  ".join([f"epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}", *values])
+
+
+class _Text:
+    """Text that a notebook shows without quotation marks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Figures(dict[str, Figure]):
+    """Matplotlib figures by name; a notebook shows all of them.
+
+    Save one: `figures["confusion_matrix"].savefig("confusion.png")`.
+    """
+
+    def __repr__(self) -> str:
+        return f"Figures: {', '.join(self)}"
+
+    def _repr_html_(self) -> str:
+        return "".join(image(png(figure), name) for name, figure in self.items())
+
+
+def png(figure: Figure, *, dpi: int = 80) -> bytes:
+    """A figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
+def image(content: bytes, alt: str) -> str:
+    """A PNG as HTML that needs no other file."""
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+
+
+def facts_table(facts: Mapping[str, object]) -> str:
+    """Names and values as an HTML table."""
+    rows = (
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def saved_images(folder: Path, names: tuple[str, ...]) -> str:
+    """PNG files of a folder as HTML; files that aren't there are left out."""
+    paths = [folder / f"{name}.png" for name in names]
+    return "".join(image(path.read_bytes(), path.stem) for path in paths if path.is_file())
