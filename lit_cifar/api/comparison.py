@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 from rich.console import Console
 
 import variants
@@ -17,9 +18,10 @@ from lit_cifar.api.notebook import saved_images
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.engines.process_pool import Engine, run_here, run_in_pool
-from lit_cifar.study.plan import Protocol, Question, Study, load_study
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.runner import conduct
+from lit_cifar.study.schema import Changes, Protocol, Question, Run, Study
+from lit_cifar.study.study_file import first_problem, load_study
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
@@ -88,7 +90,7 @@ def compare(
         workers: Number of worker processes; 0 runs everything in this one.
         folder: The study's folder. Default: `logs/compare/<name>`.
         protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
-            `lit_cifar.study.plan.Protocol`.
+            `lit_cifar.study.schema.Protocol`.
 
     Returns:
         Tables of results and verdicts; a notebook shows them with the figures.
@@ -107,8 +109,7 @@ def compare(
     """
     data = data or CIFAR10DataModule()
     study = _study(runs)
-    study = study.quickly() if quick else study
-    study = replace(study, seeds=seeds or study.seeds, protocol=_protocol(study, data, protocol))
+    study = (study.quickly() if quick else study).changed(_changes(seeds, data, protocol))
     folder = Path(folder or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
     if workers:
@@ -154,11 +155,11 @@ def _study(runs: str | Path | Sequence[str | Variant] | Mapping[str, str | Varia
     return Study(
         name="-".join(named),
         title=f"{', '.join(named)}: what each one buys",
-        runs={name: {"model": {"variant": _description(variant)}} for name, variant in named.items()},
+        runs={name: Run(model={"variant": _description(variant)}) for name, variant in named.items()},
         questions=[
             Question(ask=f"Is {name} better than {baseline}?", treatment=name, baseline=baseline) for name in others
         ],
-        quick={"seeds": 2, "max_epochs": 5},
+        quick=Changes(seeds=2, max_epochs=5),
     )
 
 
@@ -173,19 +174,24 @@ def _description(variant: str | Variant) -> str | dict[str, Any]:
     return {"class_path": variants.to_spec(variant)["class_path"], "init_args": dict(variant.init_args)}
 
 
-def _protocol(study: Study, data: CIFAR10DataModule, changes: Mapping[str, Any]) -> Protocol:
-    """The study's protocol, with what the data and the caller say differently."""
+def _changes(seeds: int | None, data: CIFAR10DataModule, protocol: Mapping[str, Any]) -> Changes:
+    """What the caller and the data say differently from the study."""
+    if unknown := set(protocol) - set(Protocol.model_fields):
+        raise UserError(
+            f"compare({unknown.pop()}=…): there is no such argument; use one of {', '.join(Protocol.model_fields)}."
+        )
     of_data = {name: data.init_args[name] for name in PROTOCOL_OF_DATA if data.init_args[name] != DEFAULTS[name]}
     try:
-        return replace(study.protocol, **{**of_data, **changes})
-    except TypeError as error:
-        raise UserError(f"compare: {error}. A protocol has {', '.join(vars(study.protocol))}.") from error
+        return Changes.model_validate({"seeds": seeds, **of_data, **protocol})
+    except ValidationError as error:
+        (key, *_), problem = first_problem(error)
+        raise UserError(f"compare({key}=…): {problem}.") from error
 
 
 def _check_importable(study: Study) -> None:
     """Worker processes can't import what is defined in a notebook."""
     for name, run in study.runs.items():
-        variant = run["model"]["variant"]
+        variant = run.model["variant"]
         if isinstance(variant, dict) and variant["class_path"].startswith("__main__."):
             raise UserError(
                 f"workers: {name} is defined in this notebook or script, where worker processes can't import it. Write "
