@@ -20,7 +20,7 @@ FLOORS = (
     ("training",),
     ("evaluation",),
     ("callbacks",),
-    ("lr_find", "conformance"),
+    ("lr_find", "conformance", "replicas"),
     ("study",),
     ("commands", "api"),
     ("cli",),

@@ -114,6 +114,11 @@ class CIFAR10DataModule(LightningDataModule):
         """The test images and their labels."""
         return self._sets["test"]
 
+    def example_batch(self) -> Batch:
+        """Images and labels as in a full training batch, to trace or to size something; not a batch of the training."""
+        images = self.train_images[: self.batch_size]
+        return images, torch.zeros(len(images), dtype=torch.int64)
+
     def prepare_data(self) -> None:
         if not self.pictures:
             self.source.prepare()

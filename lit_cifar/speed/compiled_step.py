@@ -81,7 +81,7 @@ class CompiledGradients:
         from lit_cifar.speed.inductor_passes import Rewrites  # takes a second, which other commands shouldn't wait for
 
         keep_freed_memory()
-        self.batch_size = len(batch[1])
+        self.labels_shape = batch[1].shape
         self._network = network
         self._loss_function = loss_function
         self._parameters = dict(network.named_parameters())
@@ -189,10 +189,9 @@ def _check_possible(trainer: Trainer) -> None:
 
 
 def _batch_to_come(trainer: Trainer, device: torch.device) -> Batch:
-    """Images and labels of a whole batch's size."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    images = data.train_images[: data.batch_size].to(device)
-    return images, torch.zeros(len(images), dtype=torch.int64, device=device)
+    """An example batch, used only for tracing."""
+    images, labels = trainer.datamodule.example_batch()  # type: ignore[attr-defined]
+    return images.to(device), labels.to(device)
 
 
 def _say(trainer: Trainer, line: str) -> None:

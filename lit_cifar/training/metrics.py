@@ -19,7 +19,7 @@ def totals(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class LossAndAccuracy(Metric):
-    """Mean loss and share of right answers over an epoch."""
+    """Mean loss and accuracy over an epoch; for a stack of R replicas, those of each [R]."""
 
     totals: Tensor
 
@@ -28,11 +28,12 @@ class LossAndAccuracy(Metric):
         self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
 
     def update(self, batch_totals: Tensor) -> None:
-        """Add what `totals` says of a batch."""
-        self.totals += batch_totals
+        """Add a batch's totals, [3] or [R, 3]."""
+        self.totals = self.totals + batch_totals  # not in place: the sums of a stack are [R, 3]
 
     def compute(self) -> dict[str, Tensor]:
-        loss, correct, count = self.totals.cpu()  # read once: what is logged is shown and compared many times
+        # Read once: what is logged is shown and compared many times.
+        loss, correct, count = self.totals.cpu().unbind(-1)
         return {"loss": loss / count, "accuracy": correct / count}
 
 

@@ -145,13 +145,14 @@ class LitClassifier(LightningModule):
             raise UserError("There are no trained weights yet: fit first, or give --ckpt_path FILE.")
         return self.network
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self._compiled is not None and len(batch[1]) == self._compiled.batch_size:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The batch's loss, and its totals [3] for callbacks; for a stack of replicas, see `loss_and_totals`."""
+        if self._compiled is not None and batch[1].shape == self._compiled.labels_shape:
             loss, found, self._gradients = self._compiled(batch)
         else:  # as for what is left over at an epoch's end
             loss, found = loss_and_totals(self._built(), batch)
         self.train_metric.update(found)
-        return loss
+        return {"loss": loss, "totals": found}
 
     def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
         if not self._gradients:
@@ -237,7 +238,8 @@ class LitClassifier(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches
         if total_steps == float("inf"):
             raise UserError("One-cycle must know where it ends: give --trainer.max_epochs N.")
-        one_cycle = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(total_steps))
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        one_cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -300,7 +302,8 @@ class LitClassifier(LightningModule):
 
     def _log_epoch(self, stage: str) -> None:
         metric = self._metric(stage)
-        values = {f"{stage}/{name}": value for name, value in metric.compute().items()}
+        # The mean is over the replicas of a stack; a single network's value stays what it is.
+        values = {f"{stage}/{name}": value.mean() for name, value in metric.compute().items()}
         metric.reset()
         # The metric has already summed over processes, so every process logs the same value.
         self.log_dict(values, prog_bar=True, sync_dist=False, rank_zero_only=False)

@@ -1,0 +1,83 @@
+"""Networks of equal shape as one module with stacked parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn, vmap
+from torch.func import functional_call
+
+
+class NotStackableError(ValueError):
+    """These runs can't be trained as one stack; the message says why."""
+
+
+class StackedNetwork(nn.Module):
+    """R networks of equal shape as one: images [R, B, ...] in, logits [R, B, classes] out.
+
+    Each parameter and buffer is a tensor [R, ...] whose k-th slice is the k-th network's. The forward pass is
+    `torch.vmap` over `torch.func.functional_call`, so any network that torch can vmap will do. Random numbers, as
+    dropout's, are different for each network.
+
+    Args:
+        networks: The networks, each with its own weights. They are left as they are.
+
+    Raises:
+        NotStackableError: if they differ in anything but the values of their parameters and buffers.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        _check_equal_shapes(networks)
+        self.each = copy.deepcopy(networks[0])
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                own = [_tensors(network)[name].detach() for network in networks]
+                tensor.data = torch.stack(own)
+
+    @property
+    def replicas(self) -> int:
+        """How many networks there are."""
+        return len(next(iter(self.tensors().values())))
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Every parameter and buffer [R, ...], by its name in a single network."""
+        return _tensors(self.each)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = vmap(self._logits, randomness="different")(dict(self.tensors()), images)
+        return logits
+
+    def _logits(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self.each, dict(tensors), (images,))
+        return logits
+
+    def state_of(self, replica: int) -> dict[str, Tensor]:
+        """A copy of one network's state."""
+        return {name: tensor[replica].detach().clone() for name, tensor in self.each.state_dict().items()}
+
+    @torch.no_grad()
+    def keep(self, replicas: Sequence[int]) -> None:
+        """Drop all other networks from the stack. Parameters stay the same objects; gradients are dropped."""
+        for tensor in self.tensors().values():
+            tensor.grad = None
+            tensor.data = tensor.data[list(replicas)]
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def _check_equal_shapes(networks: Sequence[nn.Module]) -> None:
+    first = _shapes(networks[0])
+    for network in networks[1:]:
+        if _shapes(network) != first:
+            raise NotStackableError("the networks of different seeds don't have the same parameters and buffers.")
+    if not first:
+        raise NotStackableError("the network has no parameters.")
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype, bool]]:
+    return {name: (t.shape, t.dtype, t.requires_grad) for name, t in _tensors(network).items()}

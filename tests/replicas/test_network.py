@@ -1,0 +1,73 @@
+"""A stacked network computes what each of its networks computes alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import variants
+from lit_cifar.data.normalization import Scale
+from lit_cifar.replicas.network import NotStackableError, StackedNetwork
+from lit_cifar.training.loss import loss_and_totals
+
+REPLICAS = 3
+SMALL = {"depth": 2, "width": 8}
+
+
+def network(name: str, seed: int) -> nn.Module:
+    """A variant's network in double precision, small where it can be, without dropout."""
+    cls = variants.get(name)
+    torch.manual_seed(seed)
+    sizes = {key: value for key, value in SMALL.items() if key in cls.hyperparameters()}
+    rates = {key: 0.0 for key in ("rate", "dropout") if key in cls.hyperparameters()}
+    return nn.Sequential(Scale.empty((3, 32, 32)), cls(**sizes, **rates).build((3, 32, 32), 10)).double()
+
+
+def batches(seed: int = 0, size: int = 6) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(256, (REPLICAS, size, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return images, torch.randint(10, (REPLICAS, size), generator=generator)
+
+
+@pytest.mark.parametrize("name", variants.available())
+def test_losses_gradients_and_buffers_are_those_of_single_networks(name: str) -> None:
+    alone = [network(name, seed) for seed in range(REPLICAS)]
+    stack = StackedNetwork(alone)
+    images, labels = batches()
+    loss, totals = loss_and_totals(stack, (images, labels))
+    loss.backward()
+    for k, single in enumerate(alone):
+        single_loss, single_totals = loss_and_totals(single, (images[k], labels[k]))
+        single_loss.backward()
+        assert torch.allclose(totals[k], single_totals, rtol=0, atol=1e-12)
+        for key, parameter in single.named_parameters():
+            assert torch.allclose(stack.tensors()[key].grad[k], parameter.grad, rtol=0, atol=1e-12)
+        for key, buffer in single.named_buffers():
+            assert torch.allclose(stack.tensors()[key][k].double(), buffer.double(), rtol=0, atol=1e-12)
+
+
+def test_the_state_of_a_replica_is_that_of_a_single_network() -> None:
+    alone = [network("BatchNorm", seed) for seed in range(REPLICAS)]
+    stack = StackedNetwork(alone)
+    for k, single in enumerate(alone):
+        state = stack.state_of(k)
+        assert list(state) == list(single.state_dict())
+        assert all(torch.equal(state[key], value) for key, value in single.state_dict().items())
+
+
+def test_dropped_replicas_leave_the_others_as_they_were() -> None:
+    alone = [network("BatchNorm", seed) for seed in range(REPLICAS)]
+    stack = StackedNetwork(alone)
+    parameters = list(stack.parameters())
+    stack.keep([0, 2])
+    assert stack.replicas == 2
+    assert all(after is before for after, before in zip(stack.parameters(), parameters, strict=True))
+    images, _ = batches()
+    logits = stack.eval()(images[[0, 2]])
+    assert torch.allclose(logits[1], alone[2].eval()(images[2]), rtol=0, atol=1e-12)
+
+
+def test_networks_of_different_shapes_cannot_be_stacked() -> None:
+    with pytest.raises(NotStackableError, match="don't have the same parameters"):
+        StackedNetwork([nn.Linear(3, 2), nn.Linear(3, 4)])
