@@ -54,8 +54,8 @@ SEARCH = {
 RANGE_TEST = {key: SEARCH[key] for key in ("learning_rates", "losses", "smoothed")} | {"suggestion": None}
 DIFFERENCES = [
     PairedDifference("A against B", "accuracy", "higher", 2.0, 1.0, 3.0, [1.0, 3.0, float("nan")], "yes"),
-    PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "no"),
-    PairedDifference("D against B", "accuracy", "higher", -5.0, float("nan"), float("nan"), [-5.0], "can't tell"),
+    PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "worse", -1.0),
+    PairedDifference("D against B", "accuracy", "higher", -5.0, float("nan"), float("nan"), [-5.0], "can't tell yet"),
 ]
 RESULTS = pd.DataFrame(
     {
@@ -237,14 +237,17 @@ def test_paired_differences_share_an_axis_by_unit_and_better_is_to_the_right():
     assert left == -right
     assert right < -6
     labels = [text.get_text() for text in accuracy.texts]
-    assert labels == ["Q3: D against B", "can't tell", "Q1: A against B", "yes"]
+    assert labels == ["Q3: D against B", "can't tell yet", "Q1: A against B", "yes"]
     assert line_data(epochs, 0)[0] == [-2, -6]
     assert line_data(epochs, 1)[0] == [-6, -2]
-    assert line_data(epochs, 2)[0] == [-4]
+    assert line_data(epochs, 2)[0] == [-1, -1]
+    assert line_data(epochs, 3)[0] == [-4]
 
 
 def test_paired_differences_without_any_pair_can_be_drawn():
-    nothing = PairedDifference("A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell")
+    nothing = PairedDifference(
+        "A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell yet"
+    )
     assert drawn(figures.paired_differences([nothing], SOURCE))
 
 

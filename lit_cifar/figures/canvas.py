@@ -23,7 +23,14 @@ LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 """When the colours are used up they come again in the next of these."""
 
-VERDICT_COLORS = {"yes": "#00734F", "no": "#B34700", "can't tell": "#5A5A5A"}
+GOOD, BAD, NEUTRAL = "#00734F", "#B34700", "#5A5A5A"
+VERDICT_COLORS = {
+    "yes": GOOD,
+    "yes, but less than the margin": GOOD,
+    "no (less than the margin)": BAD,
+    "worse": BAD,
+    "can't tell yet": NEUTRAL,
+}
 
 WIDTH = 6.2
 """Inches: with 11 points for text, what a phone shows at its full width can still be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,17 +28,18 @@ from lit_cifar.figures.canvas import (
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What one question's pairs of runs show, treatment minus baseline.
+    """The pairs of runs behind one question, treatment minus baseline.
 
     Args:
         label: What is compared with what.
         unit: What is measured, in which unit; questions with the same unit share an axis.
         better: Which direction is the good one.
         mean: The mean difference.
-        low: The lower end of its 95 % interval; nan if there is none.
+        low: The lower end of its interval; nan if there is none.
         high: The upper end.
         differences: The difference for each seed.
-        verdict: `yes`, `no` or `can't tell`.
+        verdict: The answer, a key of `VERDICT_COLORS`.
+        margin: The smallest gain that matters, as a difference; nan if there is none.
     """
 
     label: str
@@ -48,12 +50,13 @@ class PairedDifference:
     high: float
     differences: Sequence[float]
     verdict: str
+    margin: float = math.nan
 
 
 def paired_differences(questions: Sequence[PairedDifference], data_source: str) -> Figure:
-    """A row for each question: every seed's difference (dots), their mean with its 95 % interval, and zero.
+    """Draw a row for each question: each seed's difference (dots), the mean with its interval, zero and the margin.
 
-    The better direction is to the right in every row; where lower is better the axis is turned round.
+    The better direction is to the right in every row; where lower is better the axis is reversed.
     """
     units = list(dict.fromkeys((q.unit, q.better) for q in questions))
     rows = [[(n, q) for n, q in enumerate(questions, 1) if (q.unit, q.better) == unit] for unit in units]
@@ -68,8 +71,9 @@ def paired_differences(questions: Sequence[PairedDifference], data_source: str) 
     for ax, (unit, better), row in zip(axes[:, 0], units, rows, strict=True):
         for height, (number, question) in enumerate(reversed(row)):
             _difference(ax, height, number, question)
-        ends = [[q.low, q.high, q.mean, *q.differences] for _, q in row]
-        limit = 1.08 * np.nanmax(np.abs([*np.concatenate(ends), 1e-9]))
+        ends = [[q.low, q.high, q.mean, q.margin, *q.differences] for _, q in row]
+        sizes = np.abs([*np.concatenate(ends), 1e-9])
+        limit = 1.08 * sizes[np.isfinite(sizes)].max()
         ax.set_xlim((-limit, limit) if better == "higher" else (limit, -limit))
         ax.set_ylim(-0.4, len(row) - 0.25)
         ax.axvline(0, color="black", linewidth=1, zorder=0)
@@ -82,10 +86,11 @@ def paired_differences(questions: Sequence[PairedDifference], data_source: str) 
 
 
 def _difference(ax: Axes, height: float, number: int, question: PairedDifference) -> None:
-    """One row: a label above dots, mean and interval."""
+    """Draw a question's row: a label above the dots, the mean, the interval and the margin."""
     color = VERDICT_COLORS[question.verdict]
     ax.plot(question.differences, [height] * len(question.differences), "o", color=color, alpha=0.35, markersize=5)
     ax.plot([question.low, question.high], [height, height], color=color, linewidth=3)
+    ax.plot([question.margin] * 2, [height - 0.2, height + 0.2], color="black", linewidth=1, linestyle=":")
     ax.plot(question.mean, height, "D", color=color, markersize=9, markeredgecolor="white")
     label = shortened(f"Q{number}: {question.label}", 56)
     beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": 10.5, "va": "bottom"}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lit_cifar.figures.canvas import (
-    VERDICT_COLORS,
+    BAD,
     Style,
     log_x,
     mean_and_range,
@@ -220,6 +220,6 @@ def _example(ax: Axes, example: Example) -> None:
     right = example.prediction == example.label
     says = f"{shortened(example.prediction, 12)} {100 * example.confidence:.0f} %"
     words = says if right else f"{says}\nis {shortened(example.label, 12)}"
-    color = "black" if right else VERDICT_COLORS["no"]
+    color = "black" if right else BAD
     # not in the layout: long words must not push the images apart
     ax.text(0, -0.04, words, transform=ax.transAxes, fontsize=8, va="top", color=color, in_layout=False)

@@ -3,97 +3,104 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from lit_cifar.study.looks import Look, one_look
 from lit_cifar.study.measures import MEASURES, Measure
+from lit_cifar.study.paired import Histories, PairedValues, margin_of, paired_values
 from lit_cifar.study.schema import Question, Study
-from lit_cifar.study.statistics import Estimate, Verdict, compare_paired, estimate, judge
-
-Histories = Mapping[tuple[str, int], pd.DataFrame]
-"""The epochs of each run, by its name and seed: one row an epoch."""
+from lit_cifar.study.statistics import Estimate, estimate
+from lit_cifar.study.verdicts import Asked, Verdict, judge
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with its verdict and both runs' figures."""
+    """A question with its verdict and both runs' values.
+
+    Args:
+        question: The question.
+        verdict: The answer; failed runs count as `paired_values` says.
+        values: The values by seed.
+        without_failed: The answer without the pairs of failed runs; None if there are none.
+    """
 
     question: Question
     verdict: Verdict
-    treatment: Estimate
-    baseline: Estimate
+    values: PairedValues
+    without_failed: Verdict | None = None
 
     @property
     def measure(self) -> Measure:
         return MEASURES[self.question.measure]
 
+    @property
+    def baseline_measure(self) -> Measure:
+        """What of the baseline is compared."""
+        return MEASURES[self.question.baseline_measure or self.question.measure]
 
-def answer_questions(study: Study, results: pd.DataFrame, histories: Histories) -> list[Answer]:
-    """Answer every question of a study; together they are one family for the correction of p-values."""
-    values = [paired_values(question, study.seeds, results, histories) for question in study.questions]
-    comparisons = [
-        compare_paired(treatment, baseline, better=MEASURES[question.measure].better, margin=question.margin or 0.0)
-        for question, (treatment, baseline) in zip(study.questions, values, strict=True)
-    ]
+    @property
+    def margin(self) -> float:
+        return margin_of(self.question)
+
+    @property
+    def treatment(self) -> Estimate:
+        return estimate(self.values.treatment, log=self.measure.scale == "ratio")
+
+    @property
+    def baseline(self) -> Estimate:
+        return estimate(self.values.baseline, log=self.baseline_measure.scale == "ratio")
+
+
+def answer_questions(
+    study: Study, results: pd.DataFrame, histories: Histories, looks: Sequence[Look] | None = None
+) -> list[Answer]:
+    """Answer every question of a study.
+
+    Args:
+        study: The study.
+        results: One row for each run and seed.
+        histories: The epochs of each run.
+        looks: The looks that the study has taken; by default one after all its seeds.
+    """
+    looks = one_look(study.seeds) if looks is None else looks
+    seeds = looks[-1].seeds if looks else 0
+    values = [paired_values(question, study, seeds, results, histories) for question in study.questions]
+    counted = _judge(study, values, looks)
+    left_out = _judge(study, [value.without_failed() for value in values], looks)
     return [
-        Answer(question, verdict, estimate(treatment), estimate(baseline))
-        for question, verdict, (treatment, baseline) in zip(study.questions, judge(comparisons), values, strict=True)
+        Answer(question, verdict, value, without if value.failed else None)
+        for question, verdict, value, without in zip(study.questions, counted, values, left_out, strict=True)
     ]
+
+
+def open_runs(answers: Sequence[Answer]) -> set[str]:
+    """The names of the runs that a question without an answer still needs."""
+    unsettled = [answer.question for answer in answers if not answer.verdict.settled]
+    return {run for question in unsettled for run in (question.treatment, question.baseline)}
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: mean, 95 % interval and number of seeds of every measure."""
+    """One row for each run: means of the finished runs with 95 % intervals, the number of seeds, failures."""
     rows = []
     for name, group in results.groupby("run", sort=False):
         rates = pd.to_numeric(group["lr"], errors="coerce").dropna()  # a failed run may not know its own
         row: dict[str, object] = {"run": name, "variant": group["variant"].iloc[0]}
         row["lr"] = rates.iloc[-1] if len(rates) else math.nan
         row |= {"seeds": len(group), "failed": int((group["status"] != "ok").sum())}
-        for column in MEASURES:
+        for column, measure in MEASURES.items():
             if column in group and group[column].notna().any():
-                found = estimate(group[column].tolist())
+                found = estimate(group[column].tolist(), log=measure.scale == "ratio")
                 row |= {column: found.mean, f"{column}_low": found.low, f"{column}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def paired_values(
-    question: Question, seeds: int, results: pd.DataFrame, histories: Histories
-) -> tuple[list[float], list[float]]:
-    """The treatment's and the baseline's figure for each seed; nan where a run is missing or has failed."""
-    if question.measure in ("epochs_to_reach", "seconds_to_reach"):
-        per_seconds = question.measure == "seconds_to_reach"
-        reached = [_to_reach(question, seed, histories, per_seconds) for seed in range(seeds)]
-        return [treatment for treatment, _ in reached], [baseline for _, baseline in reached]
-    return (
-        _column(results, question.treatment, question.measure, seeds),
-        _column(results, question.baseline, question.baseline_measure or question.measure, seeds),
-    )
-
-
-def _column(results: pd.DataFrame, run: str, column: str, seeds: int) -> list[float]:
-    ok = results[(results["run"] == run) & (results["status"] == "ok")]
-    if column not in ok:
-        return [math.nan] * seeds
-    values: Sequence[float] = ok.set_index("seed")[column].reindex(range(seeds)).tolist()
-    return list(values)
-
-
-def _to_reach(question: Question, seed: int, histories: Histories, per_seconds: bool) -> tuple[float, float]:
-    """Epochs (or training seconds) until each run's validation loss is as low as the baseline's lowest.
-
-    A treatment that never gets there counts all its epochs: it took at least so many.
-    """
-    treatment, baseline = histories.get((question.treatment, seed)), histories.get((question.baseline, seed))
-    if treatment is None or baseline is None or treatment.empty or baseline.empty:
-        return math.nan, math.nan
-    target = baseline["val/loss"].min()
-    return _cost_to_reach(treatment, target, per_seconds), _cost_to_reach(baseline, target, per_seconds)
-
-
-def _cost_to_reach(history: pd.DataFrame, target: float, per_seconds: bool) -> float:
-    reached = (history["val/loss"] <= target).to_numpy()
-    epochs = int(reached.argmax()) + 1 if reached.any() else len(history)
-    return float(history["train/seconds"].iloc[:epochs].sum()) if per_seconds else float(epochs)
+def _judge(study: Study, values: Sequence[PairedValues], looks: Sequence[Look]) -> list[Verdict]:
+    asked = [
+        Asked(value.pairs(question), question.kind, question.primary)
+        for question, value in zip(study.questions, values, strict=True)
+    ]
+    return judge(asked, looks)

@@ -1,21 +1,41 @@
-"""The figures of a run that studies compare: columns of `results.csv`, with their names for people."""
+"""The measures that studies compare: columns of `results.csv` with their names, scales and margins."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lit_cifar.data.corruptions import SEVERITIES
-from lit_cifar.study.statistics import Better
+from lit_cifar.study.statistics import Better, Scale
+
+Guess = Callable[[int], float]
+"""What a network that gives all of so many classes the same probability would get."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A figure: its label, which direction is better, and how to print it (accuracies in percent)."""
+    """One measure of a run.
+
+    Args:
+        label: Its name for people.
+        better: Which direction is better.
+        margin: The smallest difference that matters, unless a question says otherwise.
+        relative: The margin is a share, not a number of units.
+        scale: `ratio` for positive measures: means are geometric and runs are compared by their ratio.
+        percent: Shown in percent.
+        digits: Digits after the point.
+        guess: What a failed run counts as; None leaves it out.
+    """
 
     label: str
     better: Better
+    margin: float
+    relative: bool = False
+    scale: Scale = "difference"
     percent: bool = False
     digits: int = 3
+    guess: Guess | None = None
 
     def text(self, value: float) -> str:
         """The value for people; a dash where there is none."""
@@ -24,38 +44,65 @@ class Measure:
         return f"{100 * value:.1f} %" if self.percent else f"{value:.{self.digits}f}"
 
 
-MEASURES: dict[str, Measure] = {
-    "test_acc": Measure("test accuracy", "higher", percent=True),
-    "test_nll": Measure("test NLL", "lower"),
-    "test_ece": Measure("test ECE", "lower"),
-    "test_brier": Measure("test Brier score", "lower"),
-    "val_loss": Measure("best validation loss", "lower"),
-    "val_acc": Measure("validation accuracy", "higher", percent=True),
-    "epochs": Measure("epochs", "lower", digits=0),
-    "best_epoch": Measure("best epoch", "lower", digits=0),
-    "epochs_to_reach": Measure("epochs to the baseline's best validation loss", "lower", digits=1),
-    "seconds_to_reach": Measure("seconds to the baseline's best validation loss", "lower", digits=1),
-    "seconds_per_epoch": Measure("seconds per epoch", "lower", digits=2),
-    "train_seconds": Measure("training seconds", "lower", digits=1),
-    "selected_by_acc_test_acc": Measure("test accuracy, epoch chosen by validation accuracy", "higher", percent=True),
-    "mc_test_acc": Measure("MC test accuracy", "higher", percent=True),
-    "mc_test_nll": Measure("MC test NLL", "lower"),
-    "mc_test_ece": Measure("MC test ECE", "lower"),
-    "mc_test_brier": Measure("MC test Brier score", "lower"),
-    "dead_units": Measure("dead units", "lower", percent=True),
-    "twin_units": Measure("units that do what another does", "lower", percent=True),
-    "zeros": Measure("weights that are zero", "higher", percent=True),
-    "test_seconds": Measure("seconds to label the test set", "lower", digits=2),
-    "mc_test_seconds": Measure("seconds to label the test set by MC dropout", "lower", digits=2),
-}
-"""Every measure by its column. `epochs_to_reach` and `seconds_to_reach` depend on a question's baseline."""
+def _accuracy(label: str, margin: float = 0.005) -> Measure:
+    return Measure(label=label, better="higher", margin=margin, percent=True, guess=lambda classes: 1 / classes)
 
-_ON_CORRUPTED = {
+
+def _share(label: str, better: Better) -> Measure:
+    return Measure(label=label, better=better, margin=0.01, percent=True)
+
+
+def _nll(label: str) -> Measure:
+    return Measure(label=label, better="lower", margin=0.02, scale="ratio", guess=math.log)
+
+
+def _ece(label: str) -> Measure:
+    return Measure(label=label, better="lower", margin=0.01, scale="ratio")
+
+
+def _brier(label: str) -> Measure:
+    return Measure(label=label, better="lower", margin=0.01, scale="ratio", guess=lambda classes: 1 - 1 / classes)
+
+
+def _epochs(label: str, digits: int = 0) -> Measure:
+    return Measure(label=label, better="lower", margin=1, digits=digits)
+
+
+def _seconds(label: str, digits: int) -> Measure:
+    return Measure(label=label, better="lower", margin=0.05, relative=True, scale="ratio", digits=digits)
+
+
+MEASURES: dict[str, Measure] = {
+    "test_acc": _accuracy("test accuracy"),
+    "test_nll": _nll("test NLL"),
+    "test_ece": _ece("test ECE"),
+    "test_brier": _brier("test Brier score"),
+    "val_loss": _nll("best validation loss"),
+    "val_acc": _accuracy("validation accuracy"),
+    "epochs": _epochs("epochs"),
+    "best_epoch": _epochs("best epoch"),
+    "epochs_to_reach": _epochs("epochs to the higher of the two lowest validation losses", digits=1),
+    "seconds_to_reach": _seconds("seconds to the higher of the two lowest validation losses", digits=1),
+    "seconds_per_epoch": _seconds("seconds per epoch", digits=2),
+    "train_seconds": _seconds("training seconds", digits=1),
+    "selected_by_acc_test_acc": _accuracy("test accuracy, epoch chosen by validation accuracy"),
+    "mc_test_acc": _accuracy("MC test accuracy", margin=0.0025),
+    "mc_test_nll": _nll("MC test NLL"),
+    "mc_test_ece": _ece("MC test ECE"),
+    "mc_test_brier": _brier("MC test Brier score"),
+    "dead_units": _share("dead units", "lower"),
+    "twin_units": _share("units that do what another does", "lower"),
+    "zeros": _share("weights that are zero", "higher"),
+    "test_seconds": _seconds("seconds to label the test set", digits=2),
+    "mc_test_seconds": _seconds("seconds to label the test set by MC dropout", digits=2),
+}
+"""Every measure by its column. `epochs_to_reach` and `seconds_to_reach` depend on both runs of a question."""
+
+MEASURES |= {
     column.replace("test", f"test_severity_{severity}"): replace(
         MEASURES[column], label=f"{MEASURES[column].label}, severity {severity}"
     )
     for column in ("test_acc", "test_nll", "test_ece", "mc_test_acc", "mc_test_nll", "mc_test_ece")
     for severity in SEVERITIES
 }
-MEASURES |= _ON_CORRUPTED
-"""On corrupted test images; means over all corruptions."""
+"""On corrupted test images: means over all corruptions."""

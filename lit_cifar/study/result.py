@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from lit_cifar.evaluation import Evaluation
-from lit_cifar.study.answers import Answer, Histories
+from lit_cifar.study.answers import Answer
 from lit_cifar.study.artifacts import Examples
+from lit_cifar.study.paired import Histories
 from lit_cifar.study.schema import Study
 
 

@@ -223,6 +223,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         "twin_units": _mean_of_hidden_layers(best, "layer_twins/"),
         **tested,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "classes": len(model.class_names),
     }
 
 

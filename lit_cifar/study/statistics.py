@@ -1,16 +1,10 @@
-"""What a study may conclude: intervals over seeds, paired comparisons, and verdicts that are rarely wrong.
-
-Every run of a treatment is paired with the baseline's run of the same seed, and the differences are judged. How many
-questions a study asks is part of its design: Holm's correction makes the smallest of m p-values pass 0.05 / m, and n
-pairs can't reach a p-value below 2 / 2**n. Eight seeds therefore carry at most six questions, ten seeds at most 25
-(`minimum_seeds`). Let the family be the questions about one study's primary outcome, and leave the rest unjudged.
-"""
+"""Estimates over seeds and comparisons of paired runs: Student's t, log scales, Holm's correction."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,39 +12,24 @@ import numpy.typing as npt
 from scipy import stats
 
 ALPHA = 0.05
-"""The accepted chance that a study says "yes" or "no" to any question whose true answer is "no difference"."""
+"""The error rate of a study: the accepted chance that any of its answers is false."""
 
-CONFIDENCE = 1 - ALPHA
-"""The confidence level of every interval."""
+SMALLEST = 1e-4
+"""Smaller values count as this on a log scale; it is the resolution of the times and of scores on 10,000 images."""
 
-RESAMPLES = 9_999
-"""Bootstrap resamples behind an interval."""
+EXACT_PAIRS = 14
+"""Up to this many pairs the sign-flip test goes through all 2**n sign flips; beyond, through 2**14 random ones."""
 
-EXACT_PAIRS = 16
-"""Up to this many pairs the p-value goes through all 2**n sign flips; beyond, through 2**16 random ones."""
-
-VERDICT_RULE = (
-    "Runs are paired by seed. The p-value is that of a two-sided sign-flip permutation test of the paired differences, "
-    "corrected over all questions of the study by Holm's method; the interval is the "
-    f"{CONFIDENCE:.0%} BCa bootstrap interval of their mean. "
-    f"“Yes”: the corrected p-value is at most {ALPHA:g} and the whole interval is better than zero. "
-    "“No”: the same on the worse side or, where the study names the smallest gain worth having, the same test and "
-    "interval show the gain to be smaller than that. A gain shown to be above zero but below that is a “yes”. "
-    "Anything else: “can't tell” with that many seeds. "
-    "If the techniques truly don't differ, a study says “yes” (or “no”, unless it names a smallest gain) to any of its "
-    f"questions with a chance of at most {ALPHA:.0%}. "
-    "Failed runs drop out with their pair: a technique that often fails looks better than it is."
-)
-"""The rule in words, for the report."""
-
+Floats = npt.NDArray[np.float64]
 Better = Literal["higher", "lower"]
-Answer = Literal["yes", "no", "can't tell"]
-IntervalKind = Literal["bca", "all equal", "none"]
+Scale = Literal["difference", "ratio"]
+Threshold = Literal[-1, 0, 1]
+"""What a gain is compared with: a loss of the margin, zero, or a gain of the margin."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval; without an interval (nan) where fewer than two values are left."""
+    """A mean over seeds with its 95 % t interval; the ends are nan with fewer than two values."""
 
     mean: float
     low: float
@@ -58,132 +37,156 @@ class Estimate:
     n: int
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What the pairs of one question say, before any correction for the other questions.
-
-    The difference is treatment minus baseline, whichever direction is better. `interval` says where `low` and `high`
-    come from: the BCa bootstrap; the one value that all differences share (a bootstrap has nothing to vary there); or
-    nowhere, with fewer than two pairs (both nan).
-    """
-
-    difference: float
-    low: float
-    high: float
-    interval: IntervalKind
-    p_value: float
-    """Two-sided, against no difference."""
-    margin_p_value: float
-    """Two-sided, against a gain of exactly `margin`; equal to `p_value` where the margin is 0."""
-    n: int
-    dropped: int
-    better: Better
-    margin: float
-
-    @property
-    def smallest_p(self) -> float:
-        """The smallest p-value that so many pairs can reach: all differences on one side, 2 of the 2**n sign flips."""
-        return min(1.0, 2.0 ** (1 - self.n))
-
-    @property
-    def gain_interval(self) -> tuple[float, float]:
-        """The interval turned so that more is better."""
-        return (self.low, self.high) if self.better == "higher" else (-self.high, -self.low)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer to one question of a study (see `VERDICT_RULE`). As text it names the seeds where they were too few.
-
-    `adjusted_p` is Holm's, against no difference. `seeds_needed` is the least number of seeds with which a study of so
-    many questions can say anything but "can't tell".
-    """
-
-    answer: Answer
-    adjusted_p: float
-    seeds_needed: int
-    comparison: Comparison
-
-    def __str__(self) -> str:
-        if self.answer != "can't tell":
-            return self.answer
-        n = self.comparison.n
-        needed = f"; it takes at least {self.seeds_needed}" if n < self.seeds_needed else ""
-        return f"can't tell with {n} seed{'' if n == 1 else 's'}{needed}"
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of a figure over seeds with its 95 % Student t interval; failed runs (nan, inf) are left out."""
-    kept = np.asarray(values, dtype=float)
-    kept = kept[np.isfinite(kept)]
-    n = len(kept)
-    if n < 2:
-        return Estimate(mean=float(kept[0]) if n else math.nan, low=math.nan, high=math.nan, n=n)
-    mean = float(kept.mean())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=n - 1) * kept.std(ddof=1) / math.sqrt(n))
-    return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
-
-
-def compare_paired(
-    treatment: Sequence[float],
-    baseline: Sequence[float],
-    *,
-    better: Better,
-    margin: float = 0.0,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two techniques run with the same seeds; value i of both comes from seed i.
-
-    A pair with a failed run (nan, inf) on either side is dropped. With 5, 8 and 10 seeds and normal differences the
-    BCa interval holds the true mean in about 84, 88 and 89 % of studies (the slow tests print these), not in 95: that
-    is why a verdict also asks for the p-value. That one is exact where, under "no difference", the sign of each
-    difference is a coin toss.
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The values of two runs by seed, and how they are compared.
 
     Args:
-        better: Which direction of the figure is the good one.
-        margin: The smallest gain worth having, in the figure's unit; 0 where any gain counts.
-        seed: Seeds the bootstrap's resampling (and the sign flips', with more than 16 pairs).
+        treatment: One value for each seed; nan where the run is missing or has no value.
+        baseline: The values of the same seeds.
+        better: Which direction of the measure is the good one.
+        scale: `difference` compares by treatment − baseline, `ratio` by treatment / baseline.
+        margin: The smallest difference that matters, in the measure's unit; 0 if any difference does.
+        relative: The margin is a share of the baseline, not a number of units; only with the scale `ratio`.
 
     Raises:
-        ValueError: the two don't pair up, or the margin is negative.
-
-    References: Efron 1987 (BCa); Good 2005, *Permutation, Parametric and Bootstrap Tests* (sign flips).
+        ValueError: If the two don't pair up, or the margin is negative or not finite.
     """
-    if len(treatment) != len(baseline):
-        raise ValueError(f"{len(treatment)} treatment and {len(baseline)} baseline values don't pair up by seed.")
-    if not margin >= 0:
-        raise ValueError(f"margin={margin} is out of range: the smallest gain worth having is at least 0.")
-    differences = _differences(np.asarray(treatment, dtype=float), np.asarray(baseline, dtype=float))
-    low, high, interval = _interval(differences, seed)
-    p_value = _sign_flip_p(differences, seed)
-    signed_margin = margin if better == "higher" else -margin
-    return Comparison(
-        difference=float(differences.mean()) if len(differences) else math.nan,
-        low=low,
-        high=high,
-        interval=interval,
-        p_value=p_value,
-        margin_p_value=_sign_flip_p(differences - signed_margin, seed) if margin else p_value,
-        n=len(differences),
-        dropped=len(treatment) - len(differences),
-        better=better,
-        margin=margin,
+
+    treatment: Sequence[float]
+    baseline: Sequence[float]
+    better: Better
+    scale: Scale = "difference"
+    margin: float = 0.0
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.treatment) != len(self.baseline):
+            raise ValueError(
+                f"{len(self.treatment)} treatment and {len(self.baseline)} baseline values don't pair up by seed."
+            )
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"margin={self.margin} is out of range: use a finite number of at least 0.")
+
+    def first(self, seeds: int) -> Pairs:
+        """The pairs of the first seeds."""
+        return replace(self, treatment=self.treatment[:seeds], baseline=self.baseline[:seeds])
+
+    def finite(self) -> tuple[Floats, Floats]:
+        """Both runs' values for the seeds for which both have one."""
+        both = np.asarray([self.treatment, self.baseline], dtype=float)
+        treatment, baseline = both[:, np.isfinite(both).all(axis=0)]
+        return treatment, baseline
+
+    def differences(self) -> Floats:
+        """Treatment minus baseline for each complete pair; differences of logarithms on the scale `ratio`."""
+        treatment, baseline = self.finite()
+        if self.scale == "ratio":
+            return np.round(_log(treatment) - _log(baseline), 6)
+        return _rounded_differences(treatment, baseline)
+
+    def gains(self) -> Floats:
+        """The differences, turned so that more is better."""
+        return self.differences() if self.better == "higher" else -self.differences()
+
+    def margin_as_gain(self, side: Threshold) -> float:
+        """A threshold on the scale of `gains`."""
+        if self.scale == "difference":
+            return side * self.margin
+        sign = 1 if self.better == "higher" else -1
+        ratio = 1 + sign * side * self._margin_as_share()
+        return sign * math.log(ratio) if ratio > 0 else sign * -math.inf
+
+    def _margin_as_share(self) -> float:
+        _, baseline = self.finite()
+        if self.relative or not len(baseline):
+            return self.margin
+        return self.margin / math.exp(_log(baseline).mean())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the pairs of one question show, whichever direction is better.
+
+    Args:
+        mean: The mean difference (treatment − baseline), or the geometric mean of the ratios (treatment / baseline).
+        low: The lower end of its t interval; nan with fewer than two pairs.
+        high: The upper end.
+        level: The interval's confidence level.
+        n: The number of complete pairs.
+        scale: Whether `mean`, `low` and `high` are differences or ratios.
+        all_equal: All pairs have the same difference, so there is no spread to estimate.
+    """
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    n: int
+    scale: Scale
+    all_equal: bool
+
+
+def estimate(values: Sequence[float], *, log: bool = False) -> Estimate:
+    """Estimate a mean over seeds with its 95 % t interval; values that aren't finite are left out.
+
+    Args:
+        values: One value for each seed.
+        log: Work with logarithms: gives the geometric mean, and an interval that stays above 0.
+    """
+    finite = np.asarray([value for value in values if math.isfinite(value)], dtype=float)
+    mean, low, high = mean_and_interval(_log(finite) if log else finite, 1 - ALPHA)
+    if log:
+        mean, low, high = (math.exp(value) for value in (mean, low, high))
+    return Estimate(mean, low, high, len(finite))
+
+
+def compare(pairs: Pairs, *, level: float = 1 - ALPHA) -> Comparison:
+    """Compare two runs by the mean of their paired differences (or log ratios) and its t interval."""
+    differences = pairs.differences()
+    found = mean_and_interval(differences, level)
+    mean, low, high = (math.exp(value) for value in found) if pairs.scale == "ratio" else found
+    all_equal = len(differences) > 1 and bool(np.all(differences == differences[0]))
+    return Comparison(mean, low, high, level, len(differences), pairs.scale, all_equal)
+
+
+def mean_and_interval(values: Floats, level: float) -> tuple[float, float, float]:
+    """Give the mean of some values and the ends of its t interval; nan for what too few values don't give."""
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * _standard_error(values)
+    return mean, mean - half, mean + half
+
+
+def t_test(values: Floats, threshold: float = 0.0) -> float:
+    """Give the two-sided p-value of a t test of "the mean is the threshold".
+
+    Values that are all equal have no spread to estimate; their p-value is that of the sign-flip test, 2 / 2**n.
+    """
+    distance = abs(float(values.mean()) - threshold) if len(values) > 1 else 0.0
+    if distance < 1e-12:  # but for rounding, the mean is the threshold
+        return 1.0
+    error = _standard_error(values)
+    if error == 0:
+        return 2.0 ** (1 - len(values))
+    return float(2 * stats.t.sf(distance / error, len(values) - 1))
+
+
+def sign_flip_test(values: Floats) -> float:
+    """Give the two-sided p-value of the permutation test that flips signs (Good 2005), a cross-check of the t test."""
+    if len(values) < 2:
+        return 1.0  # a single value is as large as its mirror image
+    test = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=2**EXACT_PAIRS, rng=np.random.default_rng(0)
     )
-
-
-def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
-    """The verdicts of one study, in order: its comparisons are one family for Holm's correction (`VERDICT_RULE`)."""
-    adjusted = holm([comparison.p_value for comparison in comparisons])
-    margin_adjusted = holm([comparison.margin_p_value for comparison in comparisons])
-    needed = minimum_seeds(max(1, len(comparisons)))
-    return [
-        Verdict(answer=_answer(comparison, p, margin_p), adjusted_p=p, seeds_needed=needed, comparison=comparison)
-        for comparison, p, margin_p in zip(comparisons, adjusted, margin_adjusted, strict=True)
-    ]
+    return float(test.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for being several (Holm 1979): rejecting those at most 0.05 errs at all in 5 % of studies."""
+    """Correct p-values for being several (Holm 1979): rejecting those up to α errs in at most α of the studies."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -192,53 +195,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def minimum_seeds(questions: int = 1, alpha: float = ALPHA) -> int:
-    """The least number of seeds with which a study of so many questions can say "yes" or "no" to any of them."""
-    if questions < 1 or not 0 < alpha < 1:
-        raise ValueError(f"questions={questions}, alpha={alpha}: use at least 1 question and an alpha between 0 and 1.")
-    return math.ceil(math.log2(2 * questions / alpha))
+def _standard_error(values: Floats) -> float:
+    """The standard error of the mean; exactly 0 for equal values, whatever their mean rounds to."""
+    return 0.0 if np.all(values == values[0]) else float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def _answer(comparison: Comparison, p: float, margin_p: float) -> Answer:
-    low, high = comparison.gain_interval
-    if p <= ALPHA and low > 0:
-        return "yes"
-    if margin_p <= ALPHA and high < comparison.margin:
-        return "no"
-    return "can't tell"
+def _log(values: Floats) -> Floats:
+    return np.log(np.maximum(values, SMALLEST))
 
 
-def _differences(treatment: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Differences of the pairs without a failed run, to six digits of the larger value.
+def _rounded_differences(treatment: Floats, baseline: Floats) -> Floats:
+    """Differences to six digits of the larger value.
 
     0.5432 - 0.5411 and 0.5021 - 0.5 are the same difference, but not as floats, least of all single-precision ones.
-    The permutation test counts ties, so it has to see that they are the same.
+    The sign-flip test counts ties, so it has to see that they are the same.
     """
-    finite = np.isfinite(treatment) & np.isfinite(baseline)
-    treatment, baseline = treatment[finite], baseline[finite]
     size = np.maximum(np.abs(treatment), np.abs(baseline))
     factor = 10.0 ** (5 - np.floor(np.log10(np.where(size > 0, size, 1.0))))
     return np.rint((treatment - baseline) * factor) / factor
-
-
-def _interval(differences: npt.NDArray[np.float64], seed: int) -> tuple[float, float, IntervalKind]:
-    if len(differences) < 2:
-        return math.nan, math.nan, "none"
-    if np.all(differences == differences[0]):
-        mean = float(differences.mean())
-        return mean, mean, "all equal"
-    rng = np.random.default_rng(seed)
-    found = stats.bootstrap(
-        (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="BCa", rng=rng
-    ).confidence_interval
-    return float(found.low), float(found.high), "bca"
-
-
-def _sign_flip_p(differences: npt.NDArray[np.float64], seed: int) -> float:
-    if len(differences) < 2:
-        return 1.0  # one difference is as large as its mirror image: 2 of 2 sign flips
-    rng = np.random.default_rng(seed)
-    test = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=2**EXACT_PAIRS, rng=rng
-    )
-    return float(test.pvalue)

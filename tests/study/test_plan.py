@@ -10,7 +10,6 @@ from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.run import build_model
 from lit_cifar.study.schema import Changes, Protocol, Study, variants_study
-from lit_cifar.study.statistics import minimum_seeds
 from lit_cifar.study.study_file import load_study, parse_study, shipped_studies
 from lit_cifar.utils.errors import UserError
 
@@ -49,8 +48,6 @@ def test_shipped_studies_parse_and_build(name: str) -> None:
         build_model(run.model)
     assert study.quickly().seeds < study.seeds
     assert study.quickly().protocol.max_epochs < study.protocol.max_epochs
-    if study.questions:
-        assert study.seeds >= minimum_seeds(len(study.questions)), "with so few seeds no question can be answered"
 
 
 def test_plan_goes_seed_by_seed() -> None:
@@ -177,5 +174,4 @@ def test_the_study_in_the_docs_is_one() -> None:
     study = parse_study(page.split("```yaml\n")[1].split("```")[0], source="docs/studies.md", name="docs")
     for run in study.runs.values():
         build_model(run.model)
-    assert study.seeds >= minimum_seeds(len(study.questions))
     assert all(f"| `{name}`" in page for name in shipped_studies())

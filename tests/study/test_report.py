@@ -21,7 +21,7 @@ from lit_cifar.study.report.content import write_report
 from lit_cifar.study.report.wording import suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Question, Study
-from lit_cifar.study.statistics import VERDICT_RULE
+from lit_cifar.study.verdicts import VERDICT_RULE
 
 VOID = {"meta", "link", "img", "br"}
 NAME = "<script>alert('1')</script> | $a_b$ *x* `y` & ![z](http://evil.example/z.png)"
@@ -113,10 +113,10 @@ def test_it_writes_both_reports_and_all_figures(folder):
 
 def test_every_question_has_its_verdict(study_result, page, markdown):
     verdicts = [answer.verdict.answer for answer in study_result.answers]
-    assert verdicts == ["yes", "yes", "yes", "no", "yes"]
-    assert page.number_of("strong", "yes") == 4
+    assert verdicts == ["yes", "yes", "can't tell yet", "worse", "yes"]
+    assert page.number_of("strong", "yes") == 3
     assert page.number_of("strong", "no") == 1
-    assert re.findall(r"^\*\*(Yes|No)\.\*\*", markdown, re.MULTILINE) == [v.capitalize() for v in verdicts]
+    assert re.findall(r"^\*\*(.*)\.\*\*", markdown, re.MULTILINE) == [v.capitalize() for v in verdicts]
     for answer in study_result.answers:
         assert answer.question.ask in page.text
         assert answer.question.ask in markdown
@@ -126,11 +126,13 @@ def test_every_question_has_its_verdict(study_result, page, markdown):
 def test_an_answer_shows_means_difference_and_corrected_p(study_result, page, markdown):
     answer = study_result.answers[2]
     assert f"{100 * answer.treatment.mean:.1f} % [{100 * answer.treatment.low:.1f}, " in page.text
-    difference = f"{100 * answer.verdict.comparison.difference:+.2f} points"
+    difference = f"{100 * answer.verdict.comparison.mean:+.2f} points".replace("-", "−")
     assert difference in page.text
     assert difference in markdown
-    assert f"corrected p {answer.verdict.adjusted_p:.3f} (6 pairs of runs)" in page.text
-    assert "2 pairs with a failed run left out." in page.text
+    assert f"corrected p {answer.verdict.adjusted_p:.3f} (8 pairs of runs)" in page.text
+    without = answer.without_failed.comparison
+    text = f"2 pairs with a failed run, which counts as guessing. Without: yes, {100 * without.mean:+.2f} points ["
+    assert text in page.text
 
 
 def test_the_page_loads_nothing(page, folder):
@@ -160,7 +162,7 @@ def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_resul
         assert image["alt"].endswith("Data: CIFAR-10 (official files).")
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         assert content in [path.read_bytes() for path in (folder / "figures").iterdir()]
-    difference = study_result.answers[0].verdict.comparison.difference
+    difference = study_result.answers[0].verdict.comparison.mean
     assert any(f"Q1, BatchNorm against ELU: {100 * difference:+.2f} points [" in image["alt"] for image in images)
 
 
@@ -237,17 +239,15 @@ def test_a_full_study_on_the_official_images_warns_of_nothing(page):
 def test_a_quick_study_on_other_images_says_so_first(quick_folder):
     page = Page((quick_folder / "report.html").read_text(encoding="utf-8"))
     markdown = (quick_folder / "report.md").read_text(encoding="utf-8")
-    assert page.number_of("p", "warning") == 3
+    assert page.number_of("p", "warning") == 2
     for text in (
         "not the official CIFAR-10 but synthetic shapes",
         "This is a quick run: at most 8 epochs and 2 seeds",
-        "With 2 seeds no difference, however large, is a “yes” or a “no”: a study of 5 questions needs at least 8",
     ):
         assert text in page.text
         assert text in markdown
         assert page.text.index(text) < page.text.index("Does batch normalization")
-    assert page.number_of("strong", "cant-tell") == 5
-    assert "Can't tell with 2 seeds; it takes at least 8." in page.text
+    assert page.number_of("strong", "unknown") == 5
     assert all("synthetic shapes" in image["alt"] for image in page.all("img"))
 
 
@@ -275,10 +275,10 @@ def test_a_study_of_failures_is_still_reported(odd_folder):
         "4 failed runs of 4",
         "No run has finished.",
         "difference – corrected p 1.000 (0 pairs of runs)",
-        "Can't tell with 0 seeds; it takes at least 6.",
+        "2 pairs with a failed run left out.",
     ):
         assert text in page.text
-    assert "The smallest gain worth having is 1.00 points." in page.text
+    assert "the margin is 1 points." in page.text
     assert len(page.all("img")) == 1
 
 

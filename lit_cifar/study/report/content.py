@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,20 @@ from lit_cifar.study.report.pictures import (
 )
 from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
 from lit_cifar.study.report.wording import (
-    baseline_measure,
     bounds,
+    confidence,
     count,
     difference_cell,
+    effect_cell,
+    margin_text,
     mean_cell,
     p_value,
     pairs,
-    signed,
     suggestion,
-    unit,
 )
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.statistics import VERDICT_RULE, estimate
+from lit_cifar.study.statistics import estimate
+from lit_cifar.study.verdicts import VERDICT_RULE
 from lit_cifar.utils.files import replaced_when_complete, write_text
 
 WORTH = ("test_acc", "test_nll", "test_ece", "test_brier", "test_seconds")
@@ -112,13 +113,7 @@ def _warnings(result: StudyResult) -> list[str]:
         found.append(
             f"This is a quick run: at most {count(study.protocol.max_epochs, 'epoch')} and "
             f"{count(study.seeds, 'seed')}, fewer than the study asks for. Its networks are hardly trained and its "
-            "verdicts are mostly “can't tell”."
-        )
-    needed = max((answer.verdict.seeds_needed for answer in result.answers), default=0)
-    if study.seeds < needed:
-        found.append(
-            f"With {count(study.seeds, 'seed')} no difference, however large, is a “yes” or a “no”: a study of "
-            f"{count(len(result.answers), 'question')} needs at least {needed} seeds for that."
+            "answers are mostly “can't tell yet”."
         )
     return found
 
@@ -129,33 +124,59 @@ def _answers(result: StudyResult) -> Section:
 
 
 def _card(answer: Answer) -> Card:
-    question, comparison, measure = answer.question, answer.verdict.comparison, answer.measure
+    question, verdict, measure = answer.question, answer.verdict, answer.measure
+    comparison, baseline = verdict.comparison, answer.baseline_measure
     facts = [
         (f"{question.treatment}: {measure.label}", mean_cell(measure, *bounds(answer.treatment))),
-        (
-            f"{question.baseline}: {baseline_measure(answer).label}",
-            mean_cell(baseline_measure(answer), *bounds(answer.baseline)),
-        ),
-        ("difference", difference_cell(measure, *bounds(comparison))),
-        ("corrected p", Cell(p_value(answer.verdict.adjusted_p), f"({count(comparison.n, 'pair')} of runs)")),
+        (f"{question.baseline}: {baseline.label}", mean_cell(baseline, *bounds(answer.baseline))),
+        (comparison.scale, effect_cell(measure, comparison)),
+        ("corrected p", Cell(p_value(verdict.adjusted_p), f"({count(comparison.n, 'pair')} of runs)")),
     ]
-    return Card(question.ask, answer.verdict.answer, facts, _note(answer))
+    return Card(question.ask, verdict.answer, _tone(verdict.answer), facts, " ".join(_notes(answer)))
 
 
-def _note(answer: Answer) -> str:
+def _tone(answer: str) -> str:
+    return "yes" if answer.startswith("yes") else "unknown" if answer.startswith("can't") else "no"
+
+
+def _notes(answer: Answer) -> Iterator[str]:
     """What else there is to know about an answer."""
-    verdict, comparison = answer.verdict, answer.verdict.comparison
-    notes = [f"{comparison.better.capitalize()} is better."]
-    if comparison.margin:
-        gain = signed(answer.measure, comparison.margin).lstrip("+")
-        notes.append(f"The smallest gain worth having is {gain}{unit(answer.measure)}.")
-    if str(verdict) != verdict.answer:
-        notes.append(f"{str(verdict).capitalize()}.")
-    if comparison.dropped:
-        notes.append(f"{count(comparison.dropped, 'pair')} with a failed run left out.")
-    if comparison.interval == "all equal":
-        notes.append("All pairs have the same difference.")
-    return " ".join(notes)
+    question, verdict, measure = answer.question, answer.verdict, answer.measure
+    comparison = verdict.comparison
+    yield f"{measure.better.capitalize()} is better; the margin is {margin_text(measure, answer.margin)}."
+    if question.primary:
+        yield "A primary question."
+    if question.kind == "as good":
+        yield "“Yes” means: not worse by the margin or more."
+    elif verdict.margin_p < 1:
+        yield f"A gain of the margin: corrected p {p_value(verdict.margin_p)}."
+    if comparison.n > 1:
+        yield f"The interval's level is {confidence(comparison)}."
+        yield f"Sign-flip test as a cross-check, not corrected: p {p_value(verdict.sign_flip_p)}."
+    if measure.scale == "ratio":
+        yield "Geometric means, and the ratio of the runs."
+    if comparison.all_equal:
+        yield "All pairs have the same difference."
+    yield from _notes_on_ties(answer)
+    yield from _notes_on_failures(answer)
+
+
+def _notes_on_ties(answer: Answer) -> Iterator[str]:
+    if answer.question.measure == "epochs_to_reach":
+        ties = int((answer.values.pairs(answer.question).differences() == 0).sum())
+        yield f"The target is the higher of the two runs' lowest losses, for each seed. Ties: {ties}."
+
+
+def _notes_on_failures(answer: Answer) -> Iterator[str]:
+    if answer.without_failed is None:
+        return
+    failed, without = count(len(answer.values.failed), "pair"), answer.without_failed
+    if answer.verdict.comparison.n == without.comparison.n:
+        yield f"{failed} with a failed run left out."
+        return
+    counts_as = "all its epochs" if answer.question.measure == "epochs_to_reach" else "guessing"
+    effect = effect_cell(answer.measure, without.comparison)
+    yield f"{failed} with a failed run, which counts as {counts_as}. Without: {without.answer}, {effect}."
 
 
 def _results(result: StudyResult) -> Section:

@@ -45,10 +45,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """A question, its verdict, and the figures behind it by their names."""
+    """A question, its verdict, and the numbers behind it by their names; `tone` is yes, no or unknown."""
 
     ask: str
     verdict: str
+    tone: str
     facts: Sequence[tuple[str, Cell]]
     note: str
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,11 +12,12 @@ from PIL import Image
 
 from lit_cifar import figures
 from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
-from lit_cifar.study.answers import Answer, paired_values
-from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.answers import Answer
+from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.report.page import Picture
-from lit_cifar.study.report.wording import baseline_measure, bounds, difference_cell, suggestion
+from lit_cifar.study.report.wording import effect_cell, suggestion
 from lit_cifar.study.result import StudyResult
+from lit_cifar.study.statistics import Threshold, mean_and_interval
 
 DPI = 150
 PNG_COLORS = 128
@@ -24,37 +26,51 @@ PNG_COLORS = 128
 
 def differences_picture(result: StudyResult) -> Picture:
     """Every question's paired differences."""
-    questions = [_paired_difference(answer, result) for answer in result.answers]
+    questions = [_paired_difference(answer) for answer in result.answers]
     alt = " ".join(
-        f"Q{number}, {question.label}: {difference_cell(answer.measure, *bounds(answer.verdict.comparison))}, "
-        f"{question.verdict}."
+        f"Q{number}, {question.label}: {effect_cell(answer.measure, answer.verdict.comparison)}, {question.verdict}."
         for number, (question, answer) in enumerate(zip(questions, result.answers, strict=True), 1)
     )
     caption = (
-        "Treatment minus baseline: each pair of runs with the same seed (dots), their mean (diamond) and its 95 % "
-        "interval (bar). What is to the right of zero is better."
+        "Treatment minus baseline: each pair of runs with the same seed (dots), their mean (diamond), its interval at "
+        "the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of zero is better."
     )
     drawn = figures.paired_differences(questions, result.data_source)
-    return picture(result, "paired_differences", drawn, f"Paired differences with 95 % intervals. {alt}", caption)
+    return picture(result, "paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
 
 
-def _paired_difference(answer: Answer, result: StudyResult) -> figures.PairedDifference:
+def _paired_difference(answer: Answer) -> figures.PairedDifference:
     question, comparison, measure = answer.question, answer.verdict.comparison, answer.measure
-    treatment, baseline = paired_values(question, result.study.seeds, result.results, result.histories)
-    scale, points = (100, " (percentage points)") if measure.percent else (1, "")
+    pairs = answer.values.pairs(question)
     label = f"{question.treatment} against {question.baseline}"
     if question.treatment == question.baseline:
-        label = f"{question.treatment}: {measure.label} against {baseline_measure(answer).label}"
+        label = f"{question.treatment}: {measure.label} against {answer.baseline_measure.label}"
+    elif question.kind == "as good":
+        label += " (as good?)"
+    unit, shown = _axis(measure)
+    side: Threshold = -1 if question.kind == "as good" else 1
+    gain = pairs.margin_as_gain(side)
+    mean, low, high = mean_and_interval(pairs.differences(), comparison.level)
     return figures.PairedDifference(
         label=label,
-        unit=f"{measure.label}{points}",
-        better=comparison.better,
-        mean=scale * comparison.difference,
-        low=scale * comparison.low,
-        high=scale * comparison.high,
-        differences=[scale * (one - other) for one, other in zip(treatment, baseline, strict=True)],
+        unit=unit,
+        better=measure.better,
+        mean=shown(mean),
+        low=shown(low),
+        high=shown(high),
+        differences=[shown(difference) for difference in pairs.differences()],
         verdict=answer.verdict.answer,
+        margin=shown(gain if measure.better == "higher" else -gain),
     )
+
+
+def _axis(measure: Measure) -> tuple[str, Callable[[float], float]]:
+    """The unit of a measure's paired differences, and what turns differences (or log ratios) into it."""
+    if measure.scale == "ratio":
+        return f"{measure.label} (change in %)", lambda log_ratio: 100 * math.expm1(log_ratio)
+    if measure.percent:
+        return f"{measure.label} (percentage points)", lambda difference: 100 * difference
+    return measure.label, lambda difference: difference
 
 
 def mc_pictures(result: StudyResult) -> list[Picture]:

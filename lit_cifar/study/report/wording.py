@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lit_cifar.study.answers import Answer
-from lit_cifar.study.measures import MEASURES, Measure
+from lit_cifar.study.measures import Measure
 from lit_cifar.study.report.page import Cell
 from lit_cifar.study.statistics import Comparison, Estimate
 
@@ -18,6 +17,15 @@ def mean_cell(measure: Measure, mean: float, low: float, high: float) -> Cell:
     """A mean with its interval."""
     interval = f"[{measure.text(low)}, {measure.text(high)}]".replace(" %", "").replace("-", MINUS)
     return Cell(measure.text(mean), interval if low == low else "", mean if mean == mean else None)
+
+
+def effect_cell(measure: Measure, comparison: Comparison) -> Cell:
+    """A mean difference or ratio of paired runs with its interval."""
+    mean, low, high = comparison.mean, comparison.low, comparison.high
+    if comparison.scale == "difference" or mean != mean:
+        return difference_cell(measure, mean, low, high)
+    interval = f"[{low:.3f}, {high:.3f}]" if low == low else ""
+    return Cell(f"× {mean:.3f}", interval, mean)
 
 
 def difference_cell(measure: Measure, mean: float, low: float, high: float) -> Cell:
@@ -60,11 +68,23 @@ def suggestion(search: Mapping[str, Any]) -> str:
     return "the range test suggests " + ("none" if suggested is None else f"{suggested:.2g}")
 
 
-def bounds(of: Estimate | Comparison) -> tuple[float, float, float]:
-    """The mean, or mean difference, and its interval."""
-    return of.mean if isinstance(of, Estimate) else of.difference, of.low, of.high
+def bounds(of: Estimate) -> tuple[float, float, float]:
+    """The mean and its interval."""
+    return of.mean, of.low, of.high
 
 
-def baseline_measure(answer: Answer) -> Measure:
-    """What of the baseline is compared."""
-    return MEASURES[answer.question.baseline_measure or answer.question.measure]
+def mean_name(measure: Measure) -> str:
+    """What a measure's means are."""
+    return "geometric mean" if measure.scale == "ratio" else "mean"
+
+
+def margin_text(measure: Measure, margin: float) -> str:
+    """A margin with its unit."""
+    if measure.relative:
+        return f"{100 * margin:.4g} %"
+    return f"{100 * margin:.4g} points" if measure.percent else f"{margin:.4g}"
+
+
+def confidence(comparison: Comparison) -> str:
+    """The confidence level of an interval, in percent."""
+    return f"{100 * comparison.level:.4g} %"

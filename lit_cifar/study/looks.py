@@ -1,0 +1,75 @@
+"""When a study looks at its results, and how its error rate is shared among the looks.
+
+A study that trains seeds until its questions are settled looks at its results several times, and each look is a chance
+to be wrong. A look that adds k of at most N seeds may therefore use the share w = k / N of the error rate. The shares
+add up to 1, so that all looks together err as often as one (Bonferroni's inequality).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, count
+from pathlib import Path
+
+from lit_cifar.utils.files import write_text
+
+FIRST_LOOKS = (4, 6)
+"""Numbers of seeds at the first looks. 8, 12, 16, 24, 32, 48 and so on follow."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at the results of a study: the number of seeds there are, and its share of the error rate."""
+
+    seeds: int
+    weight: float
+
+
+def one_look(seeds: int) -> tuple[Look, ...]:
+    """The only look of a study with a fixed number of seeds: it has the whole error rate."""
+    return (Look(seeds, 1.0),)
+
+
+def next_seeds(seeds: int, cap: int, *, at_least: int = 1) -> int:
+    """How many seeds there are at the next look.
+
+    Args:
+        seeds: How many there are now.
+        cap: The most there may be.
+        at_least: How many seeds to add at least: a stack of replicas trains many for the price of one.
+    """
+    sizes: Iterator[int] = chain(FIRST_LOOKS, (factor * 2**power for power in count(2) for factor in (2, 3)))
+    return min(cap, next(size for size in sizes if size >= seeds + at_least))
+
+
+def add_look(looks: Sequence[Look], seeds: int, cap: int) -> tuple[Look, ...]:
+    """Add a look after so many seeds.
+
+    Of the error rate that is left, it gets the part that its new seeds are of all seeds that may follow.
+
+    Args:
+        looks: The looks so far.
+        seeds: How many seeds there are now.
+        cap: The most there may be.
+
+    Raises:
+        ValueError: If there are no new seeds, or more than the cap.
+    """
+    seen = looks[-1].seeds if looks else 0
+    if not seen < seeds <= cap:
+        raise ValueError(f"seeds={seeds} is out of range: use more than {seen} and at most {cap}.")
+    left = 1 - sum(look.weight for look in looks)
+    return (*looks, Look(seeds, max(0.0, left * (seeds - seen) / (cap - seen))))
+
+
+def write_looks(looks: Sequence[Look], path: Path) -> None:
+    """Keep the looks a study has taken, for when it is continued."""
+    write_text(path, json.dumps([asdict(look) for look in looks]))
+
+
+def read_looks(path: Path) -> tuple[Look, ...]:
+    """The looks a study has taken so far; none if there is no such file."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return tuple(Look(**look) for look in content)

@@ -1,0 +1,162 @@
+"""The answers to a study's questions: tests against zero and against the margin, corrected for looks and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lit_cifar.study.looks import Look
+from lit_cifar.study.statistics import ALPHA, Comparison, Pairs, Threshold, compare, holm, sign_flip_test, t_test
+
+Kind = Literal["better", "as good"]
+Answer = Literal["yes", "yes, but less than the margin", "no (less than the margin)", "worse", "can't tell yet"]
+
+FEWEST_PAIRS = 3
+"""Fewer pairs decide nothing: with two, a t test rests on its assumption of normal differences alone."""
+
+VERDICT_RULE = (
+    "Runs are paired by seed. A t test compares the mean of the paired differences with zero, and another one compares "
+    "it with the margin: the smallest difference that matters. Errors, losses and times are compared by their "
+    "ratios, on a logarithmic scale. “Yes”: better than zero. “Yes, but less than the margin”: better than zero, but "
+    "by less than matters. “No (less than the margin)”: a gain that matters is ruled out. “Worse”: worse than "
+    "zero. “Can't tell yet”: none of these is shown. A question of the kind “as good” is answered “yes” when a loss of "
+    "the margin is ruled out and “worse” when the loss is shown to be larger. "
+    "A look at the results may use the part of the error rate that its new seeds are of the most that were allowed, "
+    "and Holm's method corrects for the number of questions. So the chance that a study finds any difference where "
+    f"there is none is at most {ALPHA:.0%}, and so is the chance that it rules out any gain that is there; primary "
+    "questions have these error rates to themselves. The intervals of all looks together hold the true difference "
+    f"with a confidence of {1 - ALPHA:.0%}."
+)
+"""The rule in words, for the report."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as numbers: its pairs, its kind, and whether it is a primary question."""
+
+    pairs: Pairs
+    kind: Kind = "better"
+    primary: bool = False
+
+    @property
+    def threshold(self) -> Threshold:
+        """What the gain is compared with first: zero, or a loss of the margin."""
+        return 0 if self.kind == "better" else -1
+
+    @property
+    def has_margin_test(self) -> bool:
+        """Whether the gain is also compared with the margin."""
+        return self.kind == "better" and self.pairs.margin > 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question (see `VERDICT_RULE`), and what it rests on.
+
+    Args:
+        answer: The answer.
+        adjusted_p: The p-value against zero (of the kind `as good`: against a loss of the margin), corrected for looks
+            and questions.
+        margin_p: The p-value of "the gain is at least the margin", corrected likewise; 1 where it isn't tested.
+        asked: The question as numbers.
+        comparison: The pairs as they are now.
+        history: The pairs as they were at each look, the last one included.
+    """
+
+    answer: Answer
+    adjusted_p: float
+    margin_p: float
+    asked: Asked
+    comparison: Comparison
+    history: Sequence[Comparison]
+
+    @property
+    def sign_flip_p(self) -> float:
+        """The uncorrected p-value of a sign-flip test of the same pairs against the same threshold as `adjusted_p`."""
+        pairs = self.asked.pairs
+        return sign_flip_test(pairs.gains() - pairs.margin_as_gain(self.asked.threshold))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the question needs no more seeds."""
+        return self.answer != "can't tell yet"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """P-values of "the mean gain isn't above the threshold" and "isn't below it", corrected for the looks."""
+
+    above: float
+    below: float
+
+    @property
+    def smaller(self) -> float:
+        """The p-value of the direction that the pairs speak for."""
+        return min(self.above, self.below)
+
+
+def judge(questions: Sequence[Asked], looks: Sequence[Look]) -> list[Verdict]:
+    """Answer the questions of a study, in order.
+
+    Args:
+        questions: All questions of the study; for Holm's correction the primary ones are a family of their own.
+        looks: All looks that the study has taken.
+    """
+    verdicts: dict[int, Verdict] = {}
+    for primary in (True, False):
+        family = {n: question for n, question in enumerate(questions) if question.primary == primary}
+        verdicts |= dict(zip(family, _judge_family(list(family.values()), looks), strict=True))
+    return [verdicts[n] for n in range(len(questions))]
+
+
+def _judge_family(questions: Sequence[Asked], looks: Sequence[Look]) -> Iterable[Verdict]:
+    seen = [_informative_looks(question.pairs, looks) for question in questions]
+    main = [_evidence(q.pairs, own, q.threshold) for q, own in zip(questions, seen, strict=True)]
+    beyond = [_evidence(q.pairs, own, 1) for q, own in zip(questions, seen, strict=True)]
+    main_p = holm([evidence.smaller for evidence in main])
+    margin_p = holm([e.below if q.has_margin_test else 1.0 for q, e in zip(questions, beyond, strict=True)])
+    for question, own, evidence, p, q in zip(questions, seen, main, main_p, margin_p, strict=True):
+        yield _verdict(question, own, evidence, p, q)
+
+
+def _verdict(question: Asked, looks: Sequence[Look], evidence: Evidence, p: float, margin_p: float) -> Verdict:
+    pairs = question.pairs
+    history = tuple(compare(pairs.first(look.seeds), level=1 - ALPHA * look.weight) for look in looks)
+    return Verdict(
+        answer=_answer(question.kind, evidence, p, margin_p),
+        adjusted_p=p,
+        margin_p=margin_p,
+        asked=question,
+        comparison=history[-1] if history else compare(pairs),
+        history=history,
+    )
+
+
+def _answer(kind: Kind, evidence: Evidence, p: float, margin_p: float) -> Answer:
+    above = p <= ALPHA and evidence.above < evidence.below
+    if p <= ALPHA and not above:
+        return "worse"
+    if above:
+        return "yes, but less than the margin" if margin_p <= ALPHA else "yes"
+    return "no (less than the margin)" if margin_p <= ALPHA else "can't tell yet"
+
+
+def _informative_looks(pairs: Pairs, looks: Sequence[Look]) -> list[Look]:
+    """The looks at which a question has pairs that it didn't have before: the others test nothing anew."""
+    sizes = [len(pairs.first(look.seeds).differences()) for look in looks]
+    return [look for look, size, before in zip(looks, sizes, [0, *sizes], strict=False) if size > before]
+
+
+def _evidence(pairs: Pairs, looks: Sequence[Look], threshold: Threshold) -> Evidence:
+    """The smallest p-value of each direction over the looks, each divided by its look's share of the error rate."""
+    above = below = 1.0
+    for look in looks:
+        seen = pairs.first(look.seeds)
+        gains, limit = seen.gains(), seen.margin_as_gain(threshold)
+        p = min(1.0, t_test(gains, limit) / look.weight) if look.weight and len(gains) >= FEWEST_PAIRS else 1.0
+        if gains.mean() > limit:
+            above = min(above, p)
+        else:
+            below = min(below, p)
+    return Evidence(above, below)
