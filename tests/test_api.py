@@ -130,7 +130,7 @@ def test_compare_gives_tables_and_pictures(data: lit_cifar.CIFAR10DataModule) ->
     assert list(found.results["run"]) == ["thin", "wide"] * 2
     assert found.verdicts.loc[0, "question"] == "Is wide better than thin?"
     difference = found.summary.set_index("run")["test_acc"].diff().iloc[1]
-    assert found.verdicts.loc[0, "difference"] == pytest.approx(difference, abs=1e-5)  # rows are rounded
+    assert found.verdicts.loc[0, "effect"] == pytest.approx(difference, abs=1e-5)  # rows are rounded
     assert found.report.is_file()
     assert "Is wide better than thin?" in repr(found)
     assert found._repr_html_().count("<img") == 2

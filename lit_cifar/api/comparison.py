@@ -41,7 +41,7 @@ class Comparison:
     Args:
         results: One row per run and seed, the columns of `results.csv`.
         summary: One row per run: means over seeds with their 95 % intervals (`x`, `x_low`, `x_high`).
-        verdicts: One row per question: the verdict, the paired difference with its interval, and the corrected p-value.
+        verdicts: One row per question: the verdict, the difference or ratio with its interval, the corrected p-value.
         data_source: What the images are.
         folder: The study's folder.
     """
@@ -135,7 +135,8 @@ def _verdict(answer: Answer) -> dict[str, Any]:
         "measure": question.measure,
         "treatment": answer.treatment.mean,
         "baseline": answer.baseline.mean,
-        "difference": comparison.difference,
+        "scale": comparison.scale,
+        "effect": comparison.mean,
         "low": comparison.low,
         "high": comparison.high,
         "p": verdict.adjusted_p,
