@@ -125,12 +125,17 @@ class CIFAR10DataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sets:
-            train, val = split(self.source.train(), self.val_size, self.seed, len(self.class_names))
+            images = self.source.train()
+            train, val = (_subset(images, indices) for indices in self.split_indices(images.labels))
             self._sets |= {"train": InMemoryImages(train), "val": InMemoryImages(val)}
         if stage == "test" and "test" not in self._sets:
             self._sets["test"] = InMemoryImages(self._test_images())
         if stage == "predict" and "predict" not in self._sets:
             self._sets["predict"] = InMemoryImages(self._images_to_predict())
+
+    def split_indices(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The indices of the training and of the validation images, of the labels [N] of the whole training set."""
+        return split_indices(labels, self.val_size, self.seed, len(self.class_names))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader("train", shuffle=True)
@@ -203,7 +208,12 @@ def split(image_set: ImageSet, val_size: int, seed: int, num_classes: int) -> tu
     Raises:
         UserError: if no training image of some class would be left.
     """
-    labels = image_set.labels
+    train, val = split_indices(image_set.labels, val_size, seed, num_classes)
+    return _subset(image_set, train), _subset(image_set, val)
+
+
+def split_indices(labels: Tensor, val_size: int, seed: int, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The indices of the training and of the validation images that `split` takes, in ascending order."""
     counts = torch.bincount(labels, minlength=num_classes).tolist()
     if val_size > len(labels) - num_classes:
         raise UserError(
@@ -217,7 +227,7 @@ def split(image_set: ImageSet, val_size: int, seed: int, num_classes: int) -> tu
         held_out.append(members[torch.randperm(len(members), generator=generator)[:share]])
     is_val = torch.zeros(len(labels), dtype=torch.bool)
     is_val[torch.cat(held_out)] = True
-    return _subset(image_set, ~is_val), _subset(image_set, is_val)
+    return (~is_val).nonzero().squeeze(1), is_val.nonzero().squeeze(1)
 
 
 def _shares(counts: Sequence[int], total: int) -> list[int]:
