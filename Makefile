@@ -87,6 +87,7 @@ format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
 	$(BIN)/ruff format
 
 docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into site/
+	$(BIN)/python .ci/commands_page.py
 	$(BIN)/zensical build --clean --strict
 
 release-check: $(INSTALLED_DEV)  ## Build sdist and wheel, install the wheel in a fresh environment, and use it there
