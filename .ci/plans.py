@@ -1,6 +1,7 @@
 """Plan every shipped study, as it is and with `--quick`, and print the number of runs; nothing is trained."""
 
-from lit_cifar.study.plan import load_study, plan_runs, shipped_studies
+from lit_cifar.study.plan import plan_runs
+from lit_cifar.study.study_file import load_study, shipped_studies
 
 names = shipped_studies()
 if not names:

@@ -1,13 +1,15 @@
-"""What the documents tell people to write and to type works, word for word."""
+"""The code, commands and links in the documentation work."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -28,7 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of a language; "" for those that name none."""
+    """The fenced code blocks of a language; "" selects those without one."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [block for named, block in fenced if named == language]
 
@@ -112,14 +114,44 @@ def silent(parser: OneLineErrorParser) -> list[str]:
 
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+
+
+def pages_of(navigation: list[dict[str, Any]]) -> Iterator[str]:
+    """The files of a navigation and its sections."""
+    for entry in navigation:
+        for target in entry.values():
+            yield from pages_of(target) if isinstance(target, list) else [target]
 
 
 def test_every_page_is_in_the_navigation() -> None:
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    assert sorted(name for entry in navigation for name in entry.values()) == [page.name for page in PAGES]
+    assert sorted(pages_of(navigation)) == [page.name for page in PAGES]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*OTHERS, *PAGES], ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_text_shared_with_the_readme_exists(page: Path) -> None:
+    sections = re.findall(r'^--8<-- "README.md:(\w+)"$', page.read_text(encoding="utf-8"), re.MULTILINE)
+    for section in sections:
+        shared = README.partition(f"[start:{section}]")[2].partition(f"[end:{section}]")[0]
+        assert shared, section
+        assert "](" not in shared, f"{section}: a link that is right in one place is wrong in the other"
+
+
+def test_the_options_page_has_every_command_and_option() -> None:
+    script = runpy.run_path(str(ROOT / ".ci/commands_page.py"))
+    assert {"fit", "test", "predict", "compare", "variants"} <= set(script["COMMANDS"])
+    seen: dict[str, str] = {}
+    groups = script["parser_of"]("compare")._action_groups
+    text = "\n".join(line for group in groups for line in script["section"]("compare", group, seen))
+    assert "`--study` default `exercise8`\n:   A study file" in text
+    assert "### --data { #compare-data }" in text
+    again = "\n".join(line for group in groups for line in script["section"]("other", group, seen))
+    assert "The same as for [compare](#compare-data)." in again
+    assert "`--data.source`" not in again
