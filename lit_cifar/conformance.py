@@ -25,13 +25,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from lightning import Trainer
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 import variants
 from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
 from lit_cifar.data.normalization import Scale
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.uncertainty import mc_predict
+from lit_cifar.uncertainty import dropout_layers, mc_predict
 from lit_cifar.utils.parser import OneLineErrorParser
 from variants import Variant
 
@@ -157,7 +156,7 @@ def shows_its_layers(variant_class: type[Variant]) -> None:
 def has_dropout_that_can_stay_on(variant_class: type[Variant]) -> None:
     """If it drops units, MC dropout works: samples of one image differ."""
     model, images = _classifier(variant_class).eval(), _images(4)
-    if any(isinstance(module, _DropoutNd) and module.p for module in model.modules()):
+    if dropout_layers(model):
         samples = mc_predict(model.network or nn.Identity(), images, samples=4, keep_samples=True).samples
         _require(samples is not None and bool(samples.std(0).any()), "all MC samples are equal")
 

@@ -1,20 +1,29 @@
-"""What a test says about a network, as plain data: what `test.json` holds, and its curves as pictures take them."""
+"""Everything a test says about a network: from images and labels to the plain data of `test.json`.
+
+`predict` turns images into tensors, batch by batch if need be. `evaluate_network` turns these tensors into scores and
+curves, and adds corrupted and out-of-distribution images. `lit-cifar test` and studies call both.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
+from lit_cifar.data.sources import IMAGE_SHAPE
+from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.figures import Example, Panels, RiskCurve
-from lit_cifar.training.module import UNCERTAINTIES
 from lit_cifar.uncertainty import (
     Reliability,
     SampleCurve,
+    detection_auroc,
     evaluate,
+    mc_predict,
     reliability,
     risk_coverage,
     sample_curve,
@@ -22,7 +31,7 @@ from lit_cifar.uncertainty import (
 )
 
 Found = Mapping[str, Tensor]
-"""What a test finds of each image, in the order of the data; `LitClassifier.test_step` says what there is."""
+"""What `predict` finds for each image, on the CPU, in the order of the images; a test adds the `labels` [N]."""
 
 Evaluation = Mapping[str, Any]
 """The content of `test.json`, which `EvaluationReport` describes."""
@@ -32,17 +41,95 @@ Curve = TypeVar("Curve")
 WAYS = {"deterministic": "one pass, no dropout", "mc": "MC dropout"}
 """The ways to predict with a network, and what people call them."""
 
+SCORES = {"accuracy": "accuracy", "nll": "NLL", "brier": "Brier score", "ece": "ECE, 15 bins", "aurc": "AURC"}
+"""The scores of a test and what people call them."""
+
+TEST_SCORES = ("accuracy", "nll", "ece")
+"""The scores that TensorBoard's HParams tab shows, as `test/<score>`."""
+
+UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
+"""What MC dropout adds to each prediction; see `lit_cifar.uncertainty.MCPrediction`."""
+
+BATCH_SIZE = 1000
 CURVE_POINTS = 200
 EXAMPLES = 6
 """Images in a row of examples."""
 
 
-def measured(found: Found, mc_samples: int) -> dict[str, Any]:
-    """The scores and curves of `test.json`; without MC samples those of one pass alone."""
+def predict(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Predict with one pass, in the network's present mode.
+
+    Args:
+        network: Takes uint8 images [B, 3, 32, 32] and returns logits [B, classes].
+        images: uint8 [N, 3, 32, 32], on the network's device.
+
+    Returns:
+        Class probabilities [N, classes] as `probabilities`, at least in single precision.
+    """
+    with torch.no_grad():
+        return {"probabilities": torch.cat([_probabilities(network(batch)) for batch in images.split(BATCH_SIZE)])}
+
+
+def predict_by_mc(
+    network: nn.Module, images: Tensor, *, samples: int, seed: int = 0, indices: range | None = None
+) -> dict[str, Tensor]:
+    """Predict with MC dropout.
+
+    Args:
+        network: As in `predict`, with dropout layers.
+        images: uint8 [N, 3, 32, 32], on the network's device.
+        samples: Forward passes with dropout left on.
+        seed: Decides which units are dropped.
+        indices: Places of the images in their data set, which decide their dropout masks. Default: 0 to N - 1.
+
+    Returns:
+        Mean class probabilities [N, classes] as `mc_probabilities`, those of the first samples [N, P, classes], for
+        each number of them in `sample_points(samples)`, as `mc_after`, and each of `UNCERTAINTIES` [N].
+    """
+    predicted = mc_predict(network, images, samples=samples, seed=seed, numbers=indices, points=sample_points(samples))
+    found = {name: getattr(predicted, name) for name in UNCERTAINTIES}
+    return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
+
+
+def evaluate_network(
+    network: nn.Module,
+    found: Found,
+    *,
+    images: Tensor | None = None,
+    mc_samples: int = 0,
+    seed: int = 0,
+    severities: Collection[int] = (),
+    ood_images: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """Everything a test says about a network, as plain data for JSON; `EvaluationReport` describes it.
+
+    Args:
+        network: The network in evaluation mode; it is run on corrupted and out-of-distribution images only.
+        found: The `labels` [N] of the test images, and what `predict` and, with MC samples, `predict_by_mc` found.
+        images: The test images, uint8 [N, 3, 32, 32]; only needed for corruptions.
+        mc_samples: MC samples of each prediction; 0 evaluates the plain network alone.
+        seed: Decides MC dropout and the noise on corrupted images.
+        severities: Severities, 1 to 5, at which every corruption is applied to the images.
+        ood_images: Out-of-distribution images by kind, as `out_of_distribution_images` makes them.
+    """
+    result = evaluate_predictions(found, mc_samples)
+    if severities and images is not None:
+        result["shift"] = {
+            str(severity): _shift(network, images, found["labels"], severity, mc_samples, seed)
+            for severity in severities
+        }
+    if ood_images:
+        result["detection"] = {
+            kind: _detection(found, _predict_both(network, others, mc_samples, seed))
+            for kind, others in ood_images.items()
+        }
+    return result
+
+
+def evaluate_predictions(found: Found, mc_samples: int) -> dict[str, Any]:
+    """The part of `evaluate_network` that needs no network: scores and curves of the test images."""
     labels = found["labels"]
-    ways = {"deterministic": found["probabilities"]}
-    if mc_samples:
-        ways["mc"] = found["mc_probabilities"]
+    ways = _ways(found)
     ranked = rankings(found)
     result: dict[str, Any] = {
         "images": len(labels),
@@ -62,8 +149,26 @@ def measured(found: Found, mc_samples: int) -> dict[str, Any]:
     return result
 
 
+def out_of_distribution_images(count: int, *, synthetic: bool = True) -> dict[str, Tensor]:
+    """Images of nothing a network was trained on, uint8 [count, 3, 32, 32], by kind; the same ones each time.
+
+    Uniform noise is any colour in any pixel; Gaussian noise varies around grey by a quarter of the range.
+
+    Args:
+        count: Images of each kind.
+        synthetic: Whether to add drawn shapes; leave them out for a network that was trained on them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, *IMAGE_SHAPE)
+    kinds = {
+        "uniform noise": torch.randint(256, shape, dtype=torch.uint8, generator=generator),
+        "Gaussian noise": torch.randn(shape, generator=generator).mul(64).add(128).clamp(0, 255).to(torch.uint8),
+    }
+    return {**kinds, "drawn shapes": SyntheticSource(test_size=count).test().images} if synthetic else kinds
+
+
 def rankings(found: Found) -> dict[str, dict[str, Tensor]]:
-    """What may rank images by uncertainty [N], the most uncertain highest, without MC dropout and with it."""
+    """Uncertainties [N] that can rank images, the most uncertain highest, for each way to predict."""
     p = found["probabilities"]
     ranked = {"deterministic": {"confidence": -p.amax(1), "predictive_entropy": torch.special.entr(p).sum(1)}}
     if "mc_probabilities" in found:
@@ -75,7 +180,7 @@ def rankings(found: Found) -> dict[str, dict[str, Tensor]]:
 def panels(
     evaluations: Mapping[str, Sequence[Evaluation]], curves: Callable[[Evaluation], Mapping[str, Curve]]
 ) -> Panels[Curve]:
-    """What pictures of several networks take.
+    """The curves of several networks, as figures take them.
 
     Args:
         evaluations: Those of each network, one for each seed it was trained with.
@@ -96,7 +201,7 @@ def reliability_curves(evaluation: Evaluation) -> dict[str, Reliability]:
 
 
 def risk_curves(evaluation: Evaluation) -> dict[str, RiskCurve]:
-    """Risk over coverage by confidence, and by what MC dropout alone knows: mutual information."""
+    """Risk over coverage by confidence and, with MC dropout, by mutual information."""
     return {
         f"{WAYS[way]}: {name.replace('_', ' ')}": RiskCurve(curve["coverage"], curve["risk"], curve["aurc"])
         for way, by_name in evaluation["risk_coverage"].items()
@@ -106,7 +211,7 @@ def risk_curves(evaluation: Evaluation) -> dict[str, RiskCurve]:
 
 
 def sample_curves(evaluation: Evaluation) -> dict[str, SampleCurve]:
-    """The scores of more and more samples, and as a level line those of one pass without dropout."""
+    """Scores by number of samples, with those of one pass without dropout as a horizontal line."""
     scores = evaluation["scores"]["deterministic"]
     level = SampleCurve((1, evaluation["mc_samples"]), (scores["accuracy"],) * 2, (scores["nll"],) * 2)
     return {WAYS["deterministic"]: level, WAYS["mc"]: SampleCurve(**evaluation["samples"])}
@@ -115,7 +220,7 @@ def sample_curves(evaluation: Evaluation) -> dict[str, SampleCurve]:
 def certain_examples(
     probabilities: Tensor, labels: Tensor, images: Tensor, class_names: Sequence[str]
 ) -> dict[str, list[Example]]:
-    """The images whose predictions are the most and the least certain, of those that are right and that are wrong."""
+    """The images with the most and the least certain predictions, among the right and among the wrong ones."""
     confidence, prediction = probabilities.max(1)
     is_class, said_class = ([class_names[index] for index in indices.tolist()] for indices in (labels, prediction))
     rows: dict[str, list[Example]] = {}
@@ -130,6 +235,46 @@ def certain_examples(
     return rows
 
 
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def _predict_both(network: nn.Module, images: Tensor, mc_samples: int, seed: int) -> Found:
+    """What both ways to predict find for images on the CPU."""
+    device = next(network.parameters(), images).device
+    images = images.to(device)
+    found = predict(network, images)
+    if mc_samples:
+        found |= predict_by_mc(network, images, samples=mc_samples, seed=seed)
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def _ways(found: Found) -> dict[str, Tensor]:
+    """The class probabilities of each way to predict."""
+    names = {"deterministic": "probabilities", "mc": "mc_probabilities"}
+    return {way: found[name] for way, name in names.items() if name in found}
+
+
+def _shift(
+    network: nn.Module, images: Tensor, labels: Tensor, severity: int, mc_samples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """The scores of each way to predict on corrupted images: means over the corruptions."""
+    scores = []
+    for corruption in CORRUPTIONS:
+        found = _predict_both(network, corrupt(images, corruption, severity, seed=seed), mc_samples, seed)
+        scores.append({way: evaluate(p, labels) for way, p in _ways(found).items()})
+    return {way: {name: fmean(each[way][name] for each in scores) for name in scores[0][way]} for way in scores[0]}
+
+
+def _detection(familiar: Found, others: Found) -> dict[str, dict[str, float]]:
+    """For each way to predict and each uncertainty, how well it tells other images from familiar ones: the AUROC."""
+    ranked = rankings(others)
+    return {
+        way: {name: detection_auroc(uncertainty, ranked[way][name]) for name, uncertainty in by_name.items()}
+        for way, by_name in rankings(familiar).items()
+    }
+
+
 def _risk_coverage(probabilities: Tensor, labels: Tensor, uncertainty: Tensor) -> dict[str, Any]:
     coverage, risk = risk_coverage(probabilities, labels, uncertainty=uncertainty)
     places = torch.linspace(1, len(labels), min(len(labels), CURVE_POINTS)).round().long() - 1
@@ -138,10 +283,10 @@ def _risk_coverage(probabilities: Tensor, labels: Tensor, uncertainty: Tensor) -
 
 
 def _plain(values: Tensor) -> list[float | None]:
-    """A list for JSON, which knows no nan."""
+    """A list for JSON, which has no NaN: it becomes None."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _tensor(values: Sequence[float | None]) -> Tensor:
-    """The other way round."""
+    """The tensor of a list from JSON."""
     return torch.tensor([math.nan if value is None else value for value in values])

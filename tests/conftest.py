@@ -71,7 +71,7 @@ def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures for TensorBoard: that takes longer than a tiny training or test."""
     monkeypatch.setattr("lit_cifar.callbacks.LayerStatistics.__init__.__kwdefaults__", {"pictures": False})
-    for callback in ("TestPictures", "UncertaintyFigures"):
+    for callback in ("TestFigures", "UncertaintyFigures"):
         monkeypatch.setattr(f"lit_cifar.callbacks.{callback}.report", lambda *_: None)
 
 

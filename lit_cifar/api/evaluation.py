@@ -15,12 +15,12 @@ from lightning import Trainer
 from lit_cifar.api.notebook import Figures
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.api.training import TrainingResult
-from lit_cifar.callbacks import test_pictures, uncertainty_figures
-from lit_cifar.callbacks.after_test import AfterTest
-from lit_cifar.callbacks.gathering import gathered
+from lit_cifar.callbacks.collecting import AfterTest, gathered
 from lit_cifar.callbacks.prediction_writer import prediction_table
+from lit_cifar.callbacks.test_figures import error_figures
+from lit_cifar.callbacks.uncertainty_figures import uncertainty_figures
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.evaluation import WAYS, Evaluation, Found, measured
+from lit_cifar.evaluation import WAYS, Evaluation, Found, evaluate_predictions
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 
@@ -87,15 +87,15 @@ def test(
     found = _Found()
     with _mc_samples(model, mc_samples):
         _trainer(callbacks=[found], **trainer_options).test(model, datamodule=data, verbose=False)
-        evaluation = {"data_source": data.data_source, **measured(found.values, mc_samples)}
+        evaluation = {"data_source": data.data_source, **evaluate_predictions(found.values, mc_samples)}
     scores = pd.DataFrame({WAYS[way]: values for way, values in evaluation["scores"].items()})
     return TestResult(scores, evaluation, partial(_drawn, found.values, evaluation, model, data))
 
 
 def _drawn(found: Found, evaluation: Evaluation, model: LitClassifier, data: CIFAR10DataModule) -> Figures:
-    figures = Figures(test_pictures.pictures(found, data))
+    figures = Figures(error_figures(found, data))
     with _mc_samples(model, evaluation["mc_samples"]):
-        figures.update(uncertainty_figures.pictures(found, model, data))
+        figures.update(uncertainty_figures(found, model, data))
     return figures
 
 

@@ -10,13 +10,13 @@ from lit_cifar.callbacks.epoch_time import EpochTime
 from lit_cifar.callbacks.hparams_row import HParamsRow
 from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
 from lit_cifar.callbacks.layer_statistics import LayerStatistics
-from lit_cifar.callbacks.learning_rate import LearningRate
+from lit_cifar.callbacks.learning_rate_logger import LearningRateLogger
 from lit_cifar.callbacks.network_graph import NetworkGraph
 from lit_cifar.callbacks.non_finite_loss import StopOnNonFiniteLoss
 from lit_cifar.callbacks.process_state import ProcessState
 from lit_cifar.callbacks.run_description import RunDescription
 from lit_cifar.callbacks.stop_on_signal import StopOnSignal
-from lit_cifar.callbacks.test_pictures import TestPictures
+from lit_cifar.callbacks.test_figures import TestFigures
 from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
 # judged after a validation, as max_steps may end an epoch before there is one
@@ -31,14 +31,14 @@ def default_callbacks() -> list[Callback]:
     """
     return [
         EpochTime(),
-        LearningRate(),
+        LearningRateLogger(),
         LayerStatistics(),
         StopOnNonFiniteLoss(),
         RestoreBestWeights(),
         RunDescription(),
         NetworkGraph(),
         HParamsRow(),
-        TestPictures(),
+        TestFigures(),
         UncertaintyFigures(),
     ]
 

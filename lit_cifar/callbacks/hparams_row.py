@@ -7,16 +7,16 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from lit_cifar.evaluation import TEST_SCORES
 from lit_cifar.training.tensorboard import add_to_row, write_row, writers
-
-TEST_SCORES = ("test/accuracy", "test/nll", "test/ece")
 
 
 class HParamsRow(Callback):
     """Give each run a row in TensorBoard's HParams tab.
 
-    `fit` writes what was set (variant, knobs, learning rate, batch size, seed …), its seconds, and the epoch with the
-    lowest validation loss; `test` adds its scores on clean images to the row of the run that the checkpoint is from.
+    `fit` writes the hyperparameters (variant and its arguments, learning rate, batch size, seed, …), the training time
+    in seconds, and the validation scores of the best epoch. `test` adds its scores on clean images to the row of the
+    run that the checkpoint is from.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class HParamsRow(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         is_clean = trainer.datamodule.corruption is None  # type: ignore[attr-defined]
         if trainer.is_global_zero and trainer.ckpt_path and is_clean:
-            scores = {name: float(trainer.callback_metrics[name]) for name in TEST_SCORES}
+            scores = {f"test/{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in TEST_SCORES}
             add_to_row(Path(trainer.ckpt_path).parent.parent, scores)
 
     def _seconds(self) -> float:

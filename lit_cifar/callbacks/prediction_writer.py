@@ -2,19 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lit_cifar.callbacks.gathering import gathered
+from lit_cifar.callbacks.collecting import AfterPredict
 from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.evaluation import Found
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, csv_text, replaced_when_complete
 
 
-class PredictionWriter(Callback):
+class PredictionWriter(AfterPredict):
     """Write what `predict` finds to a file, a row for each image.
 
     Columns: path (or index), label where it is known, prediction, confidence, a `probability_` of each class, and with
@@ -25,33 +25,21 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, output: str | None = None) -> None:
+        super().__init__()
         if output and Path(output).suffix not in (".csv", ".parquet"):
-            raise UserError(f"--predictions.output {output}: the name must end in .csv or .parquet.")
+            raise UserError(f"output={output!r}: the name must end in .csv or .parquet.")
         self.output = Path(output) if output else None
-        self._batches: list[Mapping[str, Tensor]] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_predict_start(trainer, pl_module)
         self.output = self.output or Path(trainer.log_dir or ".") / "predictions.csv"
         check_writable(self.output, "Predictions")
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._batches.append(outputs)
-
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        columns = gathered(self._batches, trainer)
-        self._batches.clear()
-        if not trainer.is_global_zero or self.output is None:
+    def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
+        if self.output is None:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        table = prediction_table(data, columns, pl_module.class_names)  # type: ignore[arg-type]
+        table = prediction_table(data, found, pl_module.class_names)  # type: ignore[arg-type]
         write_table(table, self.output)
         unreadable = len(data.unreadable_pictures)
         failed = f" ({unreadable} of them could not be read)" if unreadable else ""

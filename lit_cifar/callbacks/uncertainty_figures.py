@@ -7,13 +7,13 @@ from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from lit_cifar import figures
-from lit_cifar.callbacks.after_test import AfterTest
+from lit_cifar.callbacks.collecting import AfterTest
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import (
     WAYS,
     Found,
     certain_examples,
-    measured,
+    evaluate_predictions,
     panels,
     reliability_curves,
     risk_curves,
@@ -24,22 +24,22 @@ from lit_cifar.training.tensorboard import writers
 
 
 class UncertaintyFigures(AfterTest):
-    """Show in TensorBoard, at the end of a test, what the network's uncertainty is worth.
+    """Show in TensorBoard how good the network's uncertainty is.
 
-    Pictures: reliability, risk over coverage, the most and least certain images, and with MC dropout what more samples
-    buy.
+    Figures: reliability, risk over coverage, the most and least certain images, and with MC dropout the scores by
+    number of samples.
     """
 
     def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         for writer in writers(trainer):
-            for name, picture in pictures(found, cast(LitClassifier, pl_module), data):
-                writer.add_figure(f"uncertainty/{name}", picture)
+            for name, figure in uncertainty_figures(found, cast(LitClassifier, pl_module), data):
+                writer.add_figure(f"uncertainty/{name}", figure)
 
 
-def pictures(found: Found, model: LitClassifier, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
+def uncertainty_figures(found: Found, model: LitClassifier, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
     """All figures by name."""
-    evaluations = {type(model.variant).__name__: [measured(found, model.mc_samples)]}
+    evaluations = {type(model.variant).__name__: [evaluate_predictions(found, model.mc_samples)]}
     source, way, probabilities = data.data_source, "deterministic", found["probabilities"]
     if model.mc_samples:
         way, probabilities = "mc", found["mc_probabilities"]

@@ -13,6 +13,9 @@ from lit_cifar.data.sources import ImageSet
 Batch = tuple[Tensor, Tensor]
 """Images, uint8 [B, 3, 32, 32], and labels, int64 [B]."""
 
+IndexedBatch = tuple[Tensor, Tensor, Tensor]
+"""A batch of a test: images, labels, and the images' indices in the test set, int64 [B]."""
+
 
 class InMemoryImages(Dataset[Batch]):
     """Images and labels in a device's memory; an item is a batch there, asked for by a tensor of indices."""
@@ -31,6 +34,16 @@ class InMemoryImages(Dataset[Batch]):
     def __getitem__(self, indices: Tensor) -> Batch:
         indices = indices.to(self.images.device, non_blocking=True)  # a GPU's queue of work needn't be empty for it
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+
+class IndexedImages(InMemoryImages):
+    """Images whose batches say which images they hold: images, labels, and their indices in the data set, int64 [B]."""
+
+    def to(self, device: torch.device | str) -> IndexedImages:
+        return IndexedImages(ImageSet(self.images.to(device), self.labels.to(device)))
+
+    def __getitem__(self, indices: Tensor) -> IndexedBatch:  # type: ignore[override]
+        return (*super().__getitem__(indices), indices)
 
 
 class BatchSampler(DistributedSampler[Batch]):

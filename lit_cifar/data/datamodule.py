@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_cifar.data.augmentation import random_crop, random_flip
-from lit_cifar.data.batches import Batch, InMemoryImages, batch_loader
+from lit_cifar.data.batches import Batch, IndexedImages, InMemoryImages, batch_loader
 from lit_cifar.data.corruptions import Corruption, check, corrupt
 from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures
 from lit_cifar.utils.errors import UserError
@@ -129,7 +129,7 @@ class CIFAR10DataModule(LightningDataModule):
             train, val = (_subset(images, indices) for indices in self.split_indices(images.labels))
             self._sets |= {"train": InMemoryImages(train), "val": InMemoryImages(val)}
         if stage == "test" and "test" not in self._sets:
-            self._sets["test"] = InMemoryImages(self._test_images())
+            self._sets["test"] = IndexedImages(self._test_images())
         if stage == "predict" and "predict" not in self._sets:
             self._sets["predict"] = InMemoryImages(self._images_to_predict())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -17,36 +16,35 @@ import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import nn
 
 import lit_cifar
 from lit_cifar.callbacks import (
     EpochTime,
     HParamsRow,
     LayerStatistics,
-    LearningRate,
+    LearningRateLogger,
     RunDescription,
     StopOnNonFiniteLoss,
 )
-from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.evaluation import certain_examples, measured
+from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
 from lit_cifar.lr_find.search import find_learning_rate
 from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
-from lit_cifar.training.module import UNCERTAINTIES, LitClassifier
+from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.sparsity import prunable
 from lit_cifar.training.tensorboard import add_to_row
-from lit_cifar.uncertainty import evaluate, mc_predict, sample_points
+from lit_cifar.uncertainty import dropout_layers, evaluate
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import write_text
 from lit_cifar.utils.parser import OneLineErrorParser
 
-TEST_SCORES = {"accuracy": "acc", "nll": "nll", "ece": "ece"}
-"""What TensorBoard's HParams tab gets, and what it is called in a row."""
+SHORT = {"accuracy": "acc"}
+"""What scores are called in a row, if not by their name."""
 
 Row = dict[str, Any]
 """A run's result: one row of `results.csv`."""
@@ -188,7 +186,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         logger=run_loggers(folder, name="", version=""),
         callbacks=[
             EpochTime(),
-            LearningRate(),
+            LearningRateLogger(),
             StopOnNonFiniteLoss(),
             LayerStatistics(pictures=False),
             RunDescription(),
@@ -210,7 +208,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     epochs = read_history(folder / "metrics.csv")
     best = epochs.iloc[int(epochs["val/loss"].argmin())]
     tested = _test(run, folder, model, data, by_loss, by_accuracy)
-    add_to_row(folder, {f"test/{name}": tested[f"test_{short}"] for name, short in TEST_SCORES.items()})
+    add_to_row(folder, {f"test/{name}": tested[f"test_{SHORT.get(name, name)}"] for name in TEST_SCORES})
     return {
         "lr": model.learning_rate,
         "epochs": len(epochs),
@@ -244,59 +242,41 @@ def _test(
     data.setup("test")
     images, labels = data.test_images.images, data.test_images.labels
     network = _with_weights(model, by_accuracy.best_model_path)
-    row = _measured("selected_by_acc_test", _probabilities(network, images), labels)
+    selected = predict(_with_weights(model, by_accuracy.best_model_path), images)
+    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"], labels))
     network = _with_weights(model, by_loss.best_model_path)
     row["zeros"] = _share_of_zeros(network)
-    samples = run.protocol.mc_samples if _drops(network) else 0
+    samples = run.protocol.mc_samples if dropout_layers(network) else 0
     started = time.perf_counter()
-    found = {"labels": labels, "probabilities": _probabilities(network, images)}
+    found = {"labels": labels, **predict(network, images)}
     row["test_seconds"] = round(time.perf_counter() - started, 4)
     if samples:
         started = time.perf_counter()
-        found |= _found_by_mc(network, images, samples, run.seed)
+        found |= predict_by_mc(network, images, samples=samples, seed=run.seed)
         row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
-    evaluation = {"data_source": data.data_source, **measured(found, samples)}
-    write_evaluation(evaluation, folder)
-    for way, scores in evaluation["scores"].items():
-        row |= _columns("mc_test" if way == "mc" else "test", scores)
+    severities = SEVERITIES if run.protocol.shift else ()
+    results = evaluate_network(network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities)
+    write_evaluation({"data_source": data.data_source, **results}, folder)
+    row |= _test_columns(results)
     if samples and run.seed == EXAMPLES_SEED:
         write_examples(certain_examples(found["mc_probabilities"], labels, images, model.class_names), folder)
-    if run.protocol.shift:
-        row |= _shifted(run, network, images, labels)
     return row
 
 
-def _found_by_mc(network: nn.Module, images: Tensor, samples: int, seed: int) -> dict[str, Tensor]:
-    """What MC dropout adds to what a test finds; see `LitClassifier.test_step`."""
-    predicted = mc_predict(network, images, samples=samples, seed=seed, points=sample_points(samples))
-    found = {name: getattr(predicted, name) for name in UNCERTAINTIES}
-    return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
-
-
-def _shifted(run: PlannedRun, network: nn.Module, images: Tensor, labels: Tensor) -> Row:
-    """Scores on corrupted test images, for each severity: means over the corruptions."""
+def _test_columns(results: Evaluation) -> Row:
+    """The scores of a test as columns of a row."""
+    prefix = {"deterministic": "test", "mc": "mc_test"}
     row: Row = {}
-    samples = run.protocol.mc_samples if _drops(network) else 0
-    for severity in SEVERITIES:
-        found = []
-        for corruption in CORRUPTIONS:
-            corrupted = corrupt(images, corruption, severity, seed=run.seed)
-            scores = _measured(f"test_severity_{severity}", _probabilities(network, corrupted), labels)
-            if samples:
-                mc = mc_predict(network, corrupted, samples=samples, seed=run.seed)
-                scores |= _measured(f"mc_test_severity_{severity}", mc.probabilities, labels)
-            found.append(scores)
-        row |= {column: statistics.fmean(scores[column] for scores in found) for column in found[0]}
+    for way, scores in results["scores"].items():
+        row |= _columns(prefix[way], scores)
+    for severity, ways in results.get("shift", {}).items():
+        for way, scores in ways.items():
+            row |= _columns(f"{prefix[way]}_severity_{severity}", scores)
     return row
-
-
-def _measured(prefix: str, probabilities: Tensor, labels: Tensor) -> Row:
-    return _columns(prefix, evaluate(probabilities, labels))
 
 
 def _columns(prefix: str, scores: Mapping[str, float]) -> Row:
-    short = {"accuracy": "acc"}
-    return {f"{prefix}_{short.get(name, name)}": value for name, value in scores.items()}
+    return {f"{prefix}_{SHORT.get(name, name)}": value for name, value in scores.items()}
 
 
 def _with_weights(model: LitClassifier, path: str) -> nn.Module:
@@ -306,20 +286,10 @@ def _with_weights(model: LitClassifier, path: str) -> nn.Module:
     return network
 
 
-@torch.inference_mode()
-def _probabilities(network: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """Class probabilities [N, classes] of uint8 images [N, 3, 32, 32]."""
-    return torch.cat([network(batch).softmax(1) for batch in images.split(batch_size)])
-
-
 def _share_of_zeros(network: nn.Module) -> float:
     """The share of weights that are exactly zero."""
     weights = torch.cat([weight.detach().flatten() for weight in prunable(network)])
     return float((weights == 0).float().mean())
-
-
-def _drops(network: nn.Module) -> bool:
-    return any(getattr(layer, "p", 0) for layer in network.modules() if isinstance(layer, _DropoutNd))
 
 
 def _keep_best(filename: str, monitor: str, mode: str) -> ModelCheckpoint:

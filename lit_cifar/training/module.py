@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -16,23 +15,21 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 import variants
-from lit_cifar.data.batches import Batch
+from lit_cifar.data.batches import Batch, IndexedBatch
 from lit_cifar.data.normalization import Scale
+from lit_cifar.evaluation import UNCERTAINTIES, predict, predict_by_mc
 from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_step
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loss import logits_of, loss_and_totals
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
-from lit_cifar.training.sparsity import MagnitudePruning, prunable, shrink
-from lit_cifar.uncertainty import MCPrediction, mc_predict, sample_points
+from lit_cifar.training.sparsity import GradualPruning, L1Penalty
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-UNCERTAINTIES = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio")
-"""What MC dropout adds to each prediction; see `MCPrediction`."""
 
 
 class NetworkBuilder(Callback):
@@ -100,8 +97,6 @@ class LitClassifier(LightningModule):
         self.scheduler = scheduler
         self.l1 = l1
         self.sparsity = sparsity
-        self._pruning: MagnitudePruning | None = None
-        self._pruned: Sequence[Tensor] = ()
         self.network: nn.Sequential | None = None
         self.class_names: tuple[str, ...] = ()
         self.mc_samples = mc_samples
@@ -110,13 +105,15 @@ class LitClassifier(LightningModule):
         self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
         self.test_scores, self.mc_test_scores = ProbabilityScores(), ProbabilityScores()
-        self._evaluated = 0
 
     def configure_callbacks(self) -> list[Callback]:
-        """Put the callback first that builds the network: others look at it in their `setup`."""
-        given: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        if not any(isinstance(callback, NetworkBuilder) for callback in given):
-            given.insert(0, NetworkBuilder())
+        """Put this module's own callbacks first; Lightning would put what is returned here last."""
+        own: list[Callback] = [NetworkBuilder()]
+        own += [L1Penalty(self.l1)] if self.l1 else []
+        own += [GradualPruning(self.sparsity)] if self.sparsity else []
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        others = [it for it in callbacks if not isinstance(it, (NetworkBuilder, L1Penalty, GradualPruning))]
+        callbacks[:] = [*own, *others]
         return []
 
     def extra_repr(self) -> str:
@@ -138,11 +135,16 @@ class LitClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of uint8 images [B, 3, 32, 32], never in half precision: losses are made of them."""
-        return logits_of(self._built(), images)
+        return logits_of(self.built(), images)
 
-    def _built(self) -> nn.Sequential:
+    def built(self) -> nn.Sequential:
+        """The network.
+
+        Raises:
+            UserError: if there is none yet: nothing has been trained or loaded.
+        """
         if self.network is None:
-            raise UserError("There are no trained weights yet: fit first, or give --ckpt_path FILE.")
+            raise UserError("There are no trained weights yet: fit first, or load a checkpoint.")
         return self.network
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -150,7 +152,7 @@ class LitClassifier(LightningModule):
         if self._compiled is not None and batch[1].shape == self._compiled.labels_shape:
             loss, found, self._gradients = self._compiled(batch)
         else:  # as for what is left over at an epoch's end
-            loss, found = loss_and_totals(self._built(), batch)
+            loss, found = loss_and_totals(self.built(), batch)
         self.train_metric.update(found)
         return {"loss": loss, "totals": found}
 
@@ -167,51 +169,32 @@ class LitClassifier(LightningModule):
         self._gradients = ()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        _, found = loss_and_totals(self._built(), batch)
+        _, found = loss_and_totals(self.built(), batch)
         self.val_metric.update(found)
 
-    def on_test_epoch_start(self) -> None:
-        self._evaluated = 0
-
-    def on_predict_epoch_start(self) -> None:
-        self._evaluated = 0
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """What is known of each image: its index in the test set [B], its label [B], class probabilities [B, classes];
-        with MC dropout four uncertainties [B], class probabilities as `mc_probabilities`, and those of the first
-        samples, as many as `sample_points` says, as `mc_after` [B, P, classes]."""
-        images, labels = batch
-        numbers = self._numbers(len(images))
-        probabilities = self(images).softmax(1)
-        self.test_scores.update(probabilities, labels)
-        found = {"indices": torch.tensor(numbers), "labels": labels, "probabilities": probabilities}
-        if not self.mc_samples:
-            return found
-        predicted = self.mc_predict(images, numbers, points=sample_points(self.mc_samples))
-        self.mc_test_scores.update(predicted.probabilities, labels)
-        found |= {name: getattr(predicted, name) for name in UNCERTAINTIES}
-        return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
+    def test_step(self, batch: IndexedBatch, batch_idx: int) -> dict[str, Tensor]:
+        """What is found of each image: its index in the test set [B], its label [B], and what `predict` and, with MC
+        samples, `predict_by_mc` return."""
+        images, labels, indices = batch
+        found = predict(self, images)
+        self.test_scores.update(found["probabilities"], labels)
+        if self.mc_samples:
+            found |= self._predict_by_mc(images, indices)
+            self.mc_test_scores.update(found["mc_probabilities"], labels)
+        return {"indices": indices, "labels": labels, **found}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """What is known of each image: its index in the prediction set [B], class probabilities [B, classes], and with
+        """What is found of each image: its index in the prediction set [B], class probabilities [B, classes], and with
         MC dropout four uncertainties [B]."""
         images, indices = batch
         if not self.mc_samples:
-            return {"indices": indices, "probabilities": self(images).softmax(1)}
-        predicted = self.mc_predict(images, self._numbers(len(images)))
-        found = {name: getattr(predicted, name) for name in ("probabilities", *UNCERTAINTIES)}
-        return {"indices": indices, **found}
+            return {"indices": indices, **predict(self, images)}
+        found = self._predict_by_mc(images, indices)
+        uncertainties = {name: found[name] for name in UNCERTAINTIES}
+        return {"indices": indices, "probabilities": found["mc_probabilities"], **uncertainties}
 
-    def mc_predict(self, images: Tensor, numbers: range | None = None, *, points: Sequence[int] = ()) -> MCPrediction:
-        """MC dropout on uint8 images [N, 3, 32, 32]; see `lit_cifar.uncertainty.mc_predict`."""
-        return mc_predict(self._built(), images, samples=self.mc_samples, numbers=numbers, points=points)
-
-    def _numbers(self, batch_size: int) -> range:
-        """The places of the next images of a test or prediction in the data, of which each process has every nth."""
-        processes = self.trainer.world_size
-        places = range(self.trainer.global_rank, 2**62, processes)
-        self._evaluated += batch_size
-        return places[self._evaluated - batch_size : self._evaluated]
+    def _predict_by_mc(self, images: Tensor, indices: Tensor) -> dict[str, Tensor]:
+        return predict_by_mc(self.built(), images, samples=self.mc_samples, indices=_as_range(indices))
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
@@ -246,31 +229,16 @@ class LitClassifier(LightningModule):
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
         if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
             raise UserError("--data.batch_size 1 is too small for batch normalization: use at least 2.")
-        if self.sparsity:
-            steps = int(self.trainer.num_training_batches)
-            self._pruning = MagnitudePruning(prunable(self._built()), self.sparsity, steps, self._pruned)
-        self._compiled = compile_training_step(self, self._built(), loss_and_totals, self.compile_step)
+        self._compiled = compile_training_step(self, self.built(), loss_and_totals, self.compile_step)
 
     def on_train_end(self) -> None:
         self._compiled = None  # nothing that can't be pickled stays
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take the optimizer's step, then make the zeros that were asked for: a checkpoint never comes in between."""
-        super().optimizer_step(*args, **kwargs)
-        if self.l1:
-            learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            shrink(prunable(self._built()), learning_rate * self.l1)
-        if self._pruning is not None:
-            self._pruning.apply(self.trainer.global_step + 1)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:
             checkpoint[checkpoints.KEY] = checkpoints.describe(self.variant, self.class_names, self.learning_rate)
-        if self._pruning is not None:
-            checkpoint["pruning_masks"] = self._pruning.masks
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._pruned = checkpoint.get("pruning_masks", ())
         described = checkpoints.description(checkpoint)
         if self.network is None:
             mean = checkpoint["state_dict"]["network.scale.mean"]
@@ -307,3 +275,10 @@ class LitClassifier(LightningModule):
         metric.reset()
         # The metric has already summed over processes, so every process logs the same value.
         self.log_dict(values, prog_bar=True, sync_dist=False, rank_zero_only=False)
+
+
+def _as_range(indices: Tensor) -> range:
+    """Indices at equal distances, as batches of a test or prediction have them, as a range."""
+    first, last = indices[0].item(), indices[-1].item()
+    step = (last - first) // (len(indices) - 1) if len(indices) > 1 else 1
+    return range(int(first), int(last) + 1, int(step))

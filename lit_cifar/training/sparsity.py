@@ -1,15 +1,22 @@
-"""Zeros among the weights: a penalty that makes them, and pruning that sets them. Biases and normalization keep out."""
+"""Weights that are zero: an L1 penalty and magnitude pruning. Biases and normalization are left alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 RAISES = 10
-"""How often more weights are pruned until the target is reached."""
+"""Number of times at which the share of pruned weights is raised."""
+
+MASKS = "pruning_masks"
+"""Where a checkpoint keeps the masks."""
 
 
 def prunable(network: nn.Module) -> list[nn.Parameter]:
@@ -18,26 +25,26 @@ def prunable(network: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def shrink(weights: Sequence[Tensor], amount: float) -> None:
+def soft_threshold(weights: Sequence[Tensor], amount: float) -> None:
     """Move every weight towards zero by `amount`, at most to zero, in place.
 
     This is the proximal step of an L1 penalty (Parikh and Boyd 2014, Proximal Algorithms, section 6.5.2), taken after
-    the optimizer's own step: a gradient of the penalty would never make a weight exactly zero.
+    the optimizer's own step. A gradient of the penalty would never make a weight exactly zero.
     """
     for weight in weights:
         weight.copy_(nn.functional.softshrink(weight, amount))
 
 
 class MagnitudePruning:
-    """Sets the smallest weights of each layer to zero, more of them step by step, and keeps them at zero.
+    """Set the smallest weights of each layer to zero, more of them step by step, and keep them at zero.
 
-    The share rises as in Zhu and Gupta 2017 (arXiv:1710.01878, equation 1), from none to `sparsity`.
+    The share rises from 0 to `sparsity` as in Zhu and Gupta 2017 (arXiv:1710.01878, equation 1).
 
     Args:
         weights: Tensors to prune, in place.
         sparsity: Share of zeros at the end, at least 0 and below 1.
         steps: Optimizer steps until the share is reached.
-        masks: What is pruned already, when a run is continued: 0 and 1 for each weight.
+        masks: The masks of a run that is continued: 1 for a weight that is kept, 0 for a pruned one.
     """
 
     def __init__(self, weights: Sequence[Tensor], sparsity: float, steps: int, masks: Sequence[Tensor] = ()) -> None:
@@ -48,7 +55,7 @@ class MagnitudePruning:
 
     @torch.no_grad()
     def apply(self, step: int) -> None:
-        """Call after each optimizer step, the first being 1."""
+        """Call after each optimizer step; the first is step 1."""
         raises, rest = divmod(step, self.interval)
         if not self.masks or (rest == 0 and raises <= RAISES):
             share = self.sparsity * (1 - (1 - min(raises / RAISES, 1)) ** 3)
@@ -56,3 +63,57 @@ class MagnitudePruning:
             self.masks = [prune.compute_mask(weight, torch.ones_like(weight)) for weight in self.weights]
         for weight, mask in zip(self.weights, self.masks, strict=True):
             weight.mul_(mask)
+
+
+class AfterOptimizerStep(Callback):
+    """Base class of callbacks that change the weights after each optimizer step.
+
+    They do so before anything else sees the weights: no checkpoint is saved and no other callback runs in between.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def after_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
+            self.after_step(optimizer, trainer, pl_module)
+
+        self._hook: RemovableHandle = trainer.optimizers[0].register_step_post_hook(after_step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._hook.remove()
+
+    def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Change the weights; `trainer.global_step` doesn't count this step yet."""
+
+
+class L1Penalty(AfterOptimizerStep):
+    """Move the weights towards zero after each step, by the learning rate times `strength`."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
+        soft_threshold(prunable(pl_module), optimizer.param_groups[0]["lr"] * self.strength)
+
+
+class GradualPruning(AfterOptimizerStep):
+    """Prune the share `sparsity` of each layer's weights in the course of the first epoch; see `MagnitudePruning`."""
+
+    def __init__(self, sparsity: float) -> None:
+        self.sparsity = sparsity
+        self._pruning: MagnitudePruning | None = None
+        self._loaded: Sequence[Tensor] = ()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        self._pruning = None
+
+    def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._pruning is None:
+            steps = int(trainer.num_training_batches)
+            self._pruning = MagnitudePruning(prunable(pl_module), self.sparsity, steps, self._loaded)
+        self._pruning.apply(trainer.global_step + 1)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[MASKS] = self._loaded if self._pruning is None else self._pruning.masks
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._loaded = checkpoint.get(MASKS, ())

@@ -12,7 +12,15 @@ from lit_cifar.uncertainty.calibration import (
     reliability,
     risk_coverage,
 )
-from lit_cifar.uncertainty.dropout import Draw, Masks, SeededMasks, Switch, active_dropout, masked_dropout
+from lit_cifar.uncertainty.dropout import (
+    Draw,
+    Masks,
+    SeededMasks,
+    Switch,
+    active_dropout,
+    dropout_layers,
+    masked_dropout,
+)
 from lit_cifar.uncertainty.prediction import MCPrediction, SampleCurve, mc_predict, sample_curve, sample_points
 from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, Piece, chain, sampled_logits
 
@@ -32,6 +40,7 @@ __all__ = [
     "brier",
     "chain",
     "detection_auroc",
+    "dropout_layers",
     "evaluate",
     "expected_calibration_error",
     "masked_dropout",

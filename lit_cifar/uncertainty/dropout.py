@@ -217,15 +217,20 @@ def masked_dropout(network: nn.Module, masks: Masks) -> Iterator[Switch]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
+def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
+    """The network's dropout layers with a rate above 0; without one, MC dropout is impossible."""
+    return [module for module in network.modules() if isinstance(module, _DropoutNd) and module.p > 0]
+
+
 def active_dropout(network: nn.Module) -> list[_DropoutNd]:
-    """The network's dropout layers with a rate above 0.
+    """The network's `dropout_layers`, which MC dropout can switch on.
 
     Raises:
         UserError: if there is none, or one whose class overrides `forward`.
     """
-    layers = [module for module in network.modules() if isinstance(module, _DropoutNd)]
-    active = [layer for layer in layers if layer.p > 0]
+    active = dropout_layers(network)
     if not active:
+        layers = [module for module in network.modules() if isinstance(module, _DropoutNd)]
         found = f"its {len(layers)} dropout layers all have p=0" if layers else "it has no dropout layers"
         raise UserError(
             f"Monte Carlo dropout needs a network that drops units, but {found}. Use one that was trained with "

@@ -14,12 +14,18 @@ from torch import nn
 
 import variants
 from lit_cifar.callbacks import EvaluationReport, UncertaintyFigures
-from lit_cifar.callbacks.evaluation_report import foreign_images
 from lit_cifar.data.batches import InMemoryImages, batch_loader
+from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.data.sources import ImageSet
-from lit_cifar.evaluation import certain_examples
+from lit_cifar.evaluation import (
+    certain_examples,
+    evaluate_network,
+    out_of_distribution_images,
+    predict,
+    predict_by_mc,
+)
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 
@@ -61,7 +67,7 @@ def evaluated(
     model: LitClassifier, data: CIFAR10DataModule, folder: Path
 ) -> tuple[dict[str, float], dict[str, object]]:
     """What Lightning has logged, and the content of test.json."""
-    test = trainer(folder, EvaluationReport(foreign_images=20))
+    test = trainer(folder, EvaluationReport(ood_images=20))
     logged = test.test(model, datamodule=data, verbose=False)[0]
     return logged, json.loads((folder / "test.json").read_text())
 
@@ -93,6 +99,23 @@ def test_the_file_agrees_with_what_is_logged_and_with_itself(
         f"{100 * report['scores']['deterministic']['accuracy']:.2f}", "%",
         f"{100 * report['scores']['mc']['accuracy']:.2f}", "%",
     ]  # fmt: skip
+
+
+def test_a_trainer_and_a_direct_call_find_the_same(data: CIFAR10DataModule, tmp_path: Path) -> None:
+    model = untrained(mc_samples=6)
+    _, report = evaluated(model, data, tmp_path)
+    network, images = model.eval().built(), data.test_images.images
+    found = {"labels": data.test_images.labels, **predict(network, images), **predict_by_mc(network, images, samples=6)}
+    ood = out_of_distribution_images(20)
+    direct = evaluate_network(network, found, images=images, mc_samples=6, severities=(5,), ood_images=ood)
+    shift = direct.pop("shift")
+    assert json.loads(json.dumps(direct)) == {name: value for name, value in report.items() if name != "data_source"}
+    accuracies = [
+        (predict(network, corrupt(images, kind, 5))["probabilities"].argmax(1) == found["labels"]).float().mean().item()
+        for kind in CORRUPTIONS
+    ]
+    assert shift["5"]["deterministic"]["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
+    assert set(shift["5"]) == {"deterministic", "mc"}
 
 
 def test_without_mc_dropout_there_is_one_column(
@@ -148,12 +171,12 @@ def test_examples_are_the_most_and_least_certain_right_and_wrong() -> None:
     assert {(example.label, example.prediction) for example in rows["most certain, wrong"]} == {("b", "a")}
 
 
-def test_foreign_images_are_the_same_each_time() -> None:
-    first, again = foreign_images(10), foreign_images(10)
+def test_out_of_distribution_images_are_the_same_each_time() -> None:
+    first, again = out_of_distribution_images(10), out_of_distribution_images(10)
     assert set(first) == {"uniform noise", "Gaussian noise", "drawn shapes"}
     assert all(torch.equal(images, again[kind]) for kind, images in first.items())
     assert all(images.shape == (10, 3, 32, 32) and images.dtype == torch.uint8 for images in first.values())
-    assert "drawn shapes" not in foreign_images(10, synthetic=False)
+    assert "drawn shapes" not in out_of_distribution_images(10, synthetic=False)
     for too_few in (-1, 9):
-        with pytest.raises(UserError, match=f"foreign_images {too_few} is too few"):
-            EvaluationReport(foreign_images=too_few)
+        with pytest.raises(UserError, match=f"ood_images={too_few} is too few"):
+            EvaluationReport(ood_images=too_few)

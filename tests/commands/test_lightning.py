@@ -171,7 +171,7 @@ def test_predict_with_mc_dropout_tells_uncertainties(
 def test_two_processes_find_what_one_does(with_dropout: Path, lit_cifar: Run, on_pictures: list[object]) -> None:
     options = ["--ckpt_path", with_dropout, *on_pictures, "--model.mc_samples", 10]
     predict = ["predict", *options, "--predictions.output"]
-    test = ["test", *options, "--evaluation.foreign_images", 10]
+    test = ["test", *options, "--evaluation.ood_images", 10]
     assert lit_cifar(*predict, "one.csv")[0] == lit_cifar(*test)[0] == 0
     for command in ([*predict, "two.csv"], test):
         together = [*command, "--trainer.strategy", "ddp", "--trainer.devices", 2]

@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from lit_cifar.evaluation import measured
+from lit_cifar.evaluation import UNCERTAINTIES, evaluate_predictions
 from lit_cifar.figures import Example
 from lit_cifar.lr_find.curve import read_curve
 from lit_cifar.lr_find.search import STEP, ConfirmRun, LearningRateSearch
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Protocol, Question, Study
-from lit_cifar.training.module import UNCERTAINTIES
 from lit_cifar.uncertainty import sample_points
 
 SEEDS = 8
@@ -105,7 +104,7 @@ def make_evaluation(rng: np.random.Generator) -> dict[str, object]:
     found = {"labels": labels, "probabilities": (3 * logits[0]).softmax(1), "mc_probabilities": mc.mean(0)}
     found |= {name: torch.special.entr(mc.mean(0)).sum(1) for name in UNCERTAINTIES}
     found["mc_after"] = torch.stack([mc[:count].mean(0) for count in sample_points(6)], 1)
-    return json.loads(json.dumps({"data_source": CIFAR10, **measured(found, mc_samples=6)}))
+    return json.loads(json.dumps({"data_source": CIFAR10, **evaluate_predictions(found, mc_samples=6)}))
 
 
 def make_examples() -> dict[str, list[Example]]:

@@ -11,7 +11,7 @@ from lightning import Trainer, seed_everything
 import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.training.sparsity import MagnitudePruning, prunable, shrink
+from lit_cifar.training.sparsity import MagnitudePruning, prunable, soft_threshold
 from lit_cifar.utils.errors import UserError
 
 
@@ -30,9 +30,9 @@ def zeros(classifier: LitClassifier) -> list[float]:
     return [(weight == 0).float().mean().item() for weight in prunable(classifier)]
 
 
-def test_shrink_is_the_proximal_step_of_an_l1_penalty() -> None:
+def test_soft_threshold_is_the_proximal_step_of_an_l1_penalty() -> None:
     weights = torch.tensor([[-1.0, -0.05, 0.0, 0.05, 0.2]])
-    shrink([weights], 0.1)
+    soft_threshold([weights], 0.1)
     torch.testing.assert_close(weights, torch.tensor([[-0.9, 0.0, 0.0, 0.0, 0.1]]))
 
 

@@ -21,8 +21,8 @@ from tensorboard.plugins.hparams.metadata import (
 from torch import Tensor, nn
 
 import variants
-from lit_cifar.callbacks import EpochTime, LearningRate, NetworkGraph
-from lit_cifar.callbacks.test_pictures import last_hidden
+from lit_cifar.callbacks import EpochTime, LearningRateLogger, NetworkGraph
+from lit_cifar.callbacks.test_figures import last_hidden
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.training.module import LitClassifier
@@ -157,7 +157,7 @@ class _RefusesTracing(nn.Module):
 def train(pictures: Path, logger: CSVLogger | TensorBoardLogger, variant: DenseVariant, **arguments: object) -> None:
     seed_everything(0, verbose=False)
     Trainer(
-        max_epochs=3, logger=logger, callbacks=[EpochTime(), LearningRate(), NetworkGraph()], log_every_n_steps=1,
+        max_epochs=3, logger=logger, callbacks=[EpochTime(), LearningRateLogger(), NetworkGraph()], log_every_n_steps=1,
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, accelerator="cpu",
         limit_train_batches=2,
     ).fit(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from lit_cifar import figures
-from lit_cifar.callbacks.after_test import AfterTest
+from lit_cifar.callbacks.collecting import AfterTest
 from lit_cifar.callbacks.layer_statistics import evaluating, layers
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import Found
@@ -18,17 +18,17 @@ from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.tensorboard import writers
 
 
-class TestPictures(AfterTest):
-    """Show in TensorBoard where the network errs, and in its projector how it sees the test images.
+class TestFigures(AfterTest):
+    """Show the network's errors in TensorBoard, and its last hidden layer in TensorBoard's projector.
 
-    Pictures: confusion matrix, accuracy of each class, and the worst errors: the images whose true class got the least
-    probability. The projector has what the last hidden layer makes of the first images.
+    Figures: confusion matrix, accuracy of each class, and the worst errors, which are the images whose true class got
+    the least probability. The projector shows the last hidden layer's output for the first images.
 
     Args:
         embedded_images: Number of images in the projector; 0 for none.
     """
 
-    __test__ = False  # no test, whatever pytest makes of its name
+    __test__ = False  # not a test, though pytest would take it for one
 
     def __init__(self, embedded_images: int = 1000) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class TestPictures(AfterTest):
     def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         for writer in writers(trainer):
-            for name, picture in pictures(found, data):
-                writer.add_figure(f"test/{name}", picture)
+            for name, figure in error_figures(found, data):
+                writer.add_figure(f"test/{name}", figure)
             if self.embedded_images:
                 embed(writer, cast(LitClassifier, pl_module), found, data, self.embedded_images)
 
 
-def pictures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
-    """All pictures by name."""
+def error_figures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
+    """All figures by name."""
     names, source = data.class_names, data.data_source
     labels, probabilities = found["labels"], found["probabilities"]
     counts = torch.bincount(labels * len(names) + probabilities.argmax(1), minlength=len(names) ** 2)
@@ -55,7 +55,7 @@ def pictures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figur
 
 
 def embed(writer: SummaryWriter, model: LitClassifier, found: Found, data: CIFAR10DataModule, count: int) -> None:
-    """Put the first images into the projector, as the output layer sees them, with class and prediction."""
+    """Write the last hidden layer's output for the first images to the projector, with class and prediction."""
     images = data.test_images.images[: min(count, len(found["labels"]))]
     hidden = last_hidden(model, images.to(model.device))
     if hidden is None:
@@ -68,7 +68,7 @@ def embed(writer: SummaryWriter, model: LitClassifier, found: Found, data: CIFAR
 
 @torch.no_grad()
 def last_hidden(model: LitClassifier, images: Tensor) -> Tensor | None:
-    """What the last layer gets [N, units] for uint8 images [N, 3, 32, 32]; None if it gets anything but a tensor."""
+    """The last layer's input [N, units] for uint8 images [N, 3, 32, 32]; None if it isn't a tensor."""
     seen: list[object] = []
     *_, last = layers(model).values()
     hook = last.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[:1]))
@@ -78,3 +78,7 @@ def last_hidden(model: LitClassifier, images: Tensor) -> Tensor | None:
     finally:
         hook.remove()
     return seen[0].flatten(1) if seen and isinstance(seen[0], Tensor) else None
+
+
+TestPictures = TestFigures
+"""The former name, which `config.yaml` files may contain."""
