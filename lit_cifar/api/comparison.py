@@ -17,7 +17,8 @@ import variants
 from lit_cifar.api.notebook import saved_images
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
-from lit_cifar.study.engines.process_pool import Engine, run_here, run_in_pool
+from lit_cifar.study.engines.base import Engine, run_here
+from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.runner import conduct
 from lit_cifar.study.schema import Changes, Protocol, Question, Run, Study

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,10 @@ FIRST_SETTINGS = {
 """The settings of version 0.1.0. Later ones are in a fingerprint only where they differ from their defaults, so that
 runs of earlier versions stay finished."""
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
+RESERVED_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
+"""Names that Windows keeps for devices, with any ending."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
@@ -35,6 +40,8 @@ class PlannedRun:
         data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
         protocol: How it is trained and tested.
         kind: A training with its test, or a search of the learning rate.
+        made_from: Digests of the images (`data`) and of the network's code (`code`). They are not part of the plan:
+            a finished run that was made from other data or code is only repeated when the user asks for it.
     """
 
     name: str
@@ -43,6 +50,7 @@ class PlannedRun:
     data: Mapping[str, Any]
     protocol: Protocol
     kind: Literal["train", "search"] = "train"
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -65,7 +73,7 @@ class PlannedRun:
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it."""
         return {
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **{part.name: getattr(self, part.name) for part in fields(self) if part.name != "made_from"},
             "protocol": self.protocol.model_dump(),
         }
 
@@ -107,7 +115,18 @@ def plan_searches(study: Study, data: Mapping[str, Any]) -> list[PlannedRun]:
 
 
 def folder_name(name: str) -> str:
-    """A run's name as a folder name that works everywhere."""
+    """A name as the name of a folder that works on every system. Different names give different folders.
+
+    Plain names stay as they are. Others are told apart by a digest after a `~`, which plain names don't have.
+    """
+    if PLAIN_NAME.fullmatch(name) and not name.endswith(".") and name.partition(".")[0].upper() not in RESERVED_NAMES:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9+-]', '_', name)[:60]}~{digest}"
+
+
+def former_folder_name(name: str) -> str:
+    """The folder that version 0.1.0 used for a name; several names could share one."""
     return "".join(character if character.isalnum() or character in "-.+" else "_" for character in name)
 
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from lit_cifar.study.finished import Row
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import Row
 
 
 class StudyProgress:

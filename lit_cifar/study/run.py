@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
-import lit_cifar
 from lit_cifar.callbacks import (
     EpochTime,
     HParamsRow,
@@ -32,6 +30,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
 from lit_cifar.lr_find.search import find_learning_rate
 from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
+from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
@@ -46,8 +45,8 @@ from lit_cifar.utils.parser import OneLineErrorParser
 SHORT = {"accuracy": "acc"}
 """What scores are called in a row, if not by their name."""
 
-Row = dict[str, Any]
-"""A run's result: one row of `results.csv`."""
+NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The system's errors that would stop every other run as well: a full disk, a quota, a read-only disk."""
 
 Report = Callable[[str, int, float], None]
 """Told of each finished epoch: the run's label, the number of epochs and the validation accuracy."""
@@ -69,7 +68,7 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     """Do one run and keep its row in the run's folder; a run that fails is a row that says why.
 
     Raises:
-        OSError: which every other run would meet as well: the disk is full, for example.
+        OSError: if the disk is full or read-only, which every other run would meet as well.
     """
     folder = study_folder / run.folder
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted try has left
@@ -78,20 +77,22 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     try:
         work = _search_learning_rate if run.kind == "search" else _train_and_test
         row = {**_described(run), **work(run, folder, report), "status": "ok", "reason": ""}
-    except OSError:
+    except KeyboardInterrupt:
         raise
-    except Exception as error:  # noqa: BLE001 - a variant may raise anything, and that is no reason to stop the others
-        row = _failed(run, f"{type(error).__name__}: {error}")
-        write_text(folder / "traceback.txt", traceback.format_exc())
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in NO_DISK:
+            raise
+        row = _failed(run, _reason(error))
+        write_text(folder / "traceback.txt", _printable(traceback.format_exc()))
     row["seconds"] = round(time.perf_counter() - started, 3)
-    _keep(row, run, folder)
+    keep(row, run, folder)
     return row
 
 
 def give_up(run: PlannedRun, study_folder: Path, reason: str) -> Row:
     """Keep the row of a run that can't say itself why it failed, because its process died."""
     row = _failed(run, reason)
-    _keep(row, run, study_folder / run.folder)
+    keep(row, run, study_folder / run.folder)
     return row
 
 
@@ -99,28 +100,17 @@ def _failed(run: PlannedRun, reason: str) -> Row:
     return {**_described(run), "status": "failed", "reason": reason}
 
 
-def _keep(row: Row, run: PlannedRun, folder: Path) -> None:
-    """Write a row with everything that is needed to get it again."""
-    versions = {"lit_cifar": lit_cifar.__version__, **{name: metadata.version(name) for name in ("torch", "lightning")}}
-    content = {"fingerprint": run.fingerprint, "plan": run.to_dict(), "versions": versions, "row": row}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "result.json", json.dumps(content, indent=1))
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception of a variant's own that can't even say what it is
+        text = "(its message can't be printed)"
+    return _printable(f"{type(error).__name__}: {text}")
 
 
-def finished_row(run: PlannedRun, study_folder: Path) -> Row | None:
-    """The row of a run that was finished before, unless it failed or its plan has changed since."""
-    path = study_folder / run.folder / "result.json"
-    if not path.is_file():
-        return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    row: Row = content["row"]
-    return row if content["fingerprint"] == run.fingerprint and row["status"] == "ok" else None
-
-
-def history(run: PlannedRun, study_folder: Path) -> pd.DataFrame:
-    """The run's values epoch by epoch; empty if it has none."""
-    path = study_folder / run.folder / "metrics.csv"
-    return read_history(path) if path.is_file() else pd.DataFrame()
+def _printable(text: str) -> str:
+    """A text that any file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
 def build_model(arguments: Mapping[str, Any]) -> LitClassifier:

@@ -21,8 +21,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cifar.data.sources.synthetic import SyntheticSource
-from lit_cifar.study import runner
-from lit_cifar.study.engines.process_pool import run_all, run_here
+from lit_cifar.study import runner, terminal
+from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.plan import PlannedRun, plan_runs
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.result import StudyResult
@@ -377,7 +377,7 @@ def test_names_are_no_markup(study_result: StudyResult) -> None:
         progress.epoch(run.label, 1, 0.5)
         progress.finished(run, {"status": "failed", "reason": "[/y]"}, here=True)
     summary = study_result.summary.assign(run="[/x]")
-    console.print(runner.table(summary, study_result.study.model_copy(update={"title": "[/title]"}), "[/data]"))
+    console.print(terminal.table(summary, study_result.study.model_copy(update={"title": "[/title]"}), "[/data]"))
     shown = console.export_text()
     assert "[1/1] [/x], seed 0: failed: [/y]" in shown
     assert shown.count("│ [/x]") == len(summary)

@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from lit_cifar.study.engines.base import FinishedRun
+from lit_cifar.study.finished import Row, finished
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import Report, Row, execute, finished_row, give_up
+from lit_cifar.study.run import Report, execute, give_up
 from lit_cifar.utils.console import say
 from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
 
@@ -23,12 +25,6 @@ TRIES = 3
 LAST_SECONDS = 5.0
 """How long a worker with nothing left to do may take to end."""
 
-FinishedRun = tuple[PlannedRun, Row, bool]
-"""A run, its row, and whether it was done now or had been finished by an earlier call."""
-
-Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
-"""What does runs: in this process, in worker processes, or on a cluster."""
-
 Epoch = tuple[str, int, float]
 """What a `Report` is told."""
 
@@ -36,25 +32,6 @@ Epoch = tuple[str, int, float]
 def default_workers() -> int:
     """One for each core."""
     return os.cpu_count() or 1
-
-
-def run_all(runs: Sequence[PlannedRun], study_folder: Path, engine: Engine, report: Report) -> Iterator[FinishedRun]:
-    """Do the runs that aren't finished and give every row when it is there, in the order of finishing.
-
-    Args:
-        engine: What does them.
-        report: Told of every finished epoch.
-    """
-    silence_lightning()
-    rows = [(run, finished_row(run, study_folder)) for run in runs]
-    yield from ((run, row, False) for run, row in rows if row is not None)
-    if left := [run for run, row in rows if row is None]:
-        yield from engine(left, study_folder, report)
-
-
-def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
-    """Do the runs one after the other in this process."""
-    yield from ((run, execute(run, study_folder, report), True) for run in runs)
 
 
 def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
@@ -137,8 +114,8 @@ class _Worker:
 
 def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
     """Put a dead worker's run behind what is left to do, or give its row if it was finished or tried often enough."""
-    if row := finished_row(dead.run, folder):
-        return row
+    if result := finished(dead.run, folder):
+        return result.row
     deaths[dead.run.label] += 1
     if deaths[dead.run.label] == TRIES:
         return give_up(dead.run, folder, f"{dead.death()}, {TRIES} times.")

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lit_cifar.study.engines.process_pool import TRIES, FinishedRun
+from lit_cifar.study.engines.base import FinishedRun
+from lit_cifar.study.engines.process_pool import TRIES
+from lit_cifar.study.finished import Row
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import Report, Row, execute
+from lit_cifar.study.run import Report, execute
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import silence_lightning
 

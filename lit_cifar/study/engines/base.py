@@ -1,0 +1,62 @@
+"""What every engine has in common: it does runs, one after the other or many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lit_cifar.study.finished import Finished, Row, finished
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.run import Report, execute
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.warnings import silence_lightning
+
+FinishedRun = tuple[PlannedRun, Row, bool]
+"""A run, its row, and whether it was done now or had been finished by an earlier call."""
+
+Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
+"""What does runs: in this process, in worker processes, or on a cluster."""
+
+
+def run_all(
+    runs: Sequence[PlannedRun], study_folder: Path, engine: Engine, report: Report, *, fresh: bool = False
+) -> Iterator[FinishedRun]:
+    """Do the runs that aren't finished, and give every row when it is there, in the order of finishing.
+
+    Args:
+        runs: What is wanted.
+        study_folder: Where the runs' folders are.
+        engine: What does them.
+        report: Told of every finished epoch.
+        fresh: Whether to repeat runs whose data or code has changed since they were finished.
+
+    Raises:
+        UserError: if the data or the code has changed since, and `fresh` is false.
+    """
+    silence_lightning()
+    found = [(run, finished(run, study_folder)) for run in runs]
+    outdated = [(run, result) for run, result in found if result and result.changed]
+    if outdated and not fresh:
+        raise UserError(_changed(outdated, study_folder))
+    usable = [(run, result.row) for run, result in found if result and not result.changed]
+    yield from ((run, row, False) for run, row in usable)
+    done = {id(run) for run, _ in usable}
+    if left := [run for run in runs if id(run) not in done]:
+        yield from engine(left, study_folder, report)
+
+
+def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
+    """Do the runs one after the other in this process."""
+    yield from ((run, execute(run, study_folder, report), True) for run in runs)
+
+
+def _changed(outdated: Sequence[tuple[PlannedRun, Finished]], folder: Path) -> str:
+    """What has changed since some runs were finished, and what to do about it."""
+    names = sorted({run.name for run, result in outdated if "code" in result.changed})
+    parts = ["the images"] if any("data" in result.changed for _, result in outdated) else []
+    parts += [f"the code of {', '.join(names)}"] if names else []
+    what, verb = " and ".join(parts), "have" if parts != parts[-1:] or not names else "has"
+    return (
+        f"{what[0].upper()}{what[1:]} {verb} changed since {len(outdated)} of the runs in {folder} were finished. Old "
+        "and new results must not be mixed: repeat these runs with --fresh, or give the study another folder."
+    )

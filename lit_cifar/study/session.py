@@ -1,0 +1,150 @@
+"""A study at work in its folder: it does runs in any number of steps, and gathers what they have found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from rich.console import Console
+
+from lit_cifar.study.artifacts import read_evaluation, read_examples
+from lit_cifar.study.engines.base import Engine, run_all
+from lit_cifar.study.fingerprints import code_fingerprint
+from lit_cifar.study.finished import Row, adopt_former_folders, history
+from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
+from lit_cifar.study.progress import StudyProgress
+from lit_cifar.study.schema import Study
+from lit_cifar.utils.files import csv_text, write_text
+
+Left = TypeVar("Left")
+
+RunKey = tuple[str, int]
+"""A run's name and seed."""
+
+
+class Session:
+    """The runs of a study that are wanted so far, and their results.
+
+    Call `search` first, then `run` as often as needed; runs that are finished are not repeated.
+
+    Args:
+        study: What is asked.
+        data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
+        folder: The study's folder.
+        engine: What does the runs.
+        console: Where people see how it goes.
+        data_source: The name of the images.
+        data_fingerprint: A digest of the images.
+        fresh: Whether to repeat finished runs whose data or code has changed since.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        data: Mapping[str, Any],
+        folder: Path,
+        *,
+        engine: Engine,
+        console: Console,
+        data_source: str,
+        data_fingerprint: str,
+        fresh: bool = False,
+    ) -> None:
+        self.study = study
+        self.data = data
+        self.folder = folder
+        self.engine = engine
+        self.console = console
+        self.data_source = data_source
+        self.fresh = fresh
+        self.learning_rates: dict[str, float] = {}
+        self.rows: dict[RunKey, Row] = {}
+        self._made_from = {
+            name: {"data": data_fingerprint, "code": code_fingerprint(run.model)} for name, run in study.runs.items()
+        }
+        self._done: dict[RunKey, PlannedRun] = {}
+        adopt_former_folders(study.runs, folder)
+
+    def search(self) -> None:
+        """Search the learning rate of each run that asks for it; where none is found, the variant's own stays."""
+        searches = [self._prepared(run) for run in plan_searches(self.study, self.data)]
+        if searches:
+            self.console.print(f"Searching the learning rate of {len(searches)} runs.")
+        for row in self._do(searches):
+            if row["status"] == "ok":
+                self.learning_rates[row["run"]] = row["lr"]
+            else:
+                kept = f"{row['run']} keeps its variant's learning rate: {row['reason']}"
+                self.console.print(kept, style="bold", highlight=False, markup=False)
+
+    def run(self, *, seeds: Iterable[int], names: Iterable[str] | None = None) -> None:
+        """Do the runs of some seeds; `names` leaves out the others of the study's runs."""
+        planned = plan_runs(self.study, self.data, seeds=seeds, names=names)
+        self._do([self._with_learning_rate(self._prepared(run)) for run in planned], keep=True)
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """The runs that were done, seed by seed, in the order of the study."""
+        order = list(self.study.runs)
+        return sorted(self._done.values(), key=lambda run: (run.seed, order.index(run.name)))
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """A row for each run that was done."""
+        return pd.DataFrame([self.rows[run.name, run.seed] for run in self.runs])
+
+    @property
+    def histories(self) -> dict[RunKey, pd.DataFrame]:
+        """The epochs of each run that was done, by its name and seed."""
+        return {(run.name, run.seed): history(run, self.folder) for run in self.runs}
+
+    @property
+    def searches(self) -> dict[str, Any]:
+        """The learning-rate curve of each run whose search succeeded."""
+        found = {run.name: run.folder for run in plan_searches(self.study, {}) if run.name in self.learning_rates}
+        return {
+            name: json.loads((self.folder / path / "lr_find.json").read_text(encoding="utf-8"))
+            for name, path in found.items()
+        }
+
+    def left_by_runs(self, read: Callable[[Path], Left | None]) -> dict[RunKey, Left]:
+        """What `read` finds in the folders of the runs that didn't fail, by their names and seeds."""
+        succeeded = [run for run in self.runs if self.rows[run.name, run.seed]["status"] == "ok"]
+        found = {(run.name, run.seed): read(self.folder / run.folder) for run in succeeded}
+        return {key: left for key, left in found.items() if left is not None}
+
+    @property
+    def evaluations(self) -> dict[RunKey, Any]:
+        """What the test of each run has measured; runs of old folders have none."""
+        return self.left_by_runs(read_evaluation)
+
+    @property
+    def examples(self) -> dict[str, Any]:
+        """Images with their predictions, by the run's name."""
+        return {name: rows for (name, _), rows in self.left_by_runs(read_examples).items()}
+
+    def _prepared(self, run: PlannedRun) -> PlannedRun:
+        return replace(run, made_from=self._made_from[run.name])
+
+    def _with_learning_rate(self, run: PlannedRun) -> PlannedRun:
+        if run.name not in self.learning_rates:
+            return run
+        rate = self.learning_rates[run.name]
+        return replace(run, protocol=run.protocol.model_copy(update={"learning_rate": rate}))
+
+    def _do(self, runs: Sequence[PlannedRun], *, keep: bool = False) -> list[Row]:
+        """Do what isn't done yet; the rows in the order of finishing. `keep` puts them into `results.csv`."""
+        rows = []
+        with StudyProgress(len(runs), self.console) as progress:
+            for run, row, here in run_all(runs, self.folder, self.engine, progress.epoch, fresh=self.fresh):
+                progress.finished(run, row, here=here)
+                rows.append(row)
+                if keep:
+                    self._done[run.name, run.seed] = run
+                    self.rows[run.name, run.seed] = {**row, "data_source": self.data_source}
+                    write_text(self.folder / "results.csv", csv_text(self.results))
+        return rows
