@@ -99,7 +99,7 @@ def compare(
     Raises:
         UserError: if a run can't work, or the folder is in use.
 
-    Example:
+    Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
         >>> found = lit_cifar.compare(["ELU", "SELU"], data, seeds=2, max_epochs=1)

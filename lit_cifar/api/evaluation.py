@@ -73,7 +73,7 @@ def test(
     Returns:
         Scores, curves and figures.
 
-    Example:
+    Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
         >>> trained = lit_cifar.fit("AlphaDropout", data, max_epochs=1, progress=False)
@@ -114,7 +114,7 @@ def predict(
         One row per picture: `path`, `label` where it is known, `prediction`, `confidence`, a `probability_` of each
         class, with MC dropout four uncertainties, and an `error` if it couldn't be read.
 
-    Example:
+    Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
         >>> trained = lit_cifar.fit("ELU", data, max_epochs=1, progress=False)

@@ -43,7 +43,7 @@ def find_learning_rate(
     Returns:
         The search; its `learning_rate` is the answer.
 
-    Example:
+    Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100, batch_size=32)
         >>> search = lit_cifar.find_learning_rate("BatchNorm", data, confirm=1, confirm_epochs=1, steps=60)

@@ -108,7 +108,7 @@ def fit(
     Raises:
         UserError: if the data can't be found, or an argument can't work.
 
-    Example:
+    Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
         >>> trained = lit_cifar.fit("SELU", data, max_epochs=2, progress=False)
@@ -156,7 +156,7 @@ def trainer(
         progress: Whether to show the progress.
         trainer_options: Further arguments of Lightning's Trainer. Callbacks are added to the default ones.
 
-    Example:
+    Examples:
         >>> import lit_cifar, variants
         >>> model = lit_cifar.LitClassifier(variants.get("ELU")(depth=3), learning_rate=1e-3)
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
