@@ -86,7 +86,7 @@ def predict_by_mc(
         Mean class probabilities [N, classes] as `mc_probabilities`, those of the first samples [N, P, classes], for
         each number of them in `sample_points(samples)`, as `mc_after`, and each of `UNCERTAINTIES` [N].
     """
-    predicted = mc_predict(network, images, samples=samples, seed=seed, numbers=indices, points=sample_points(samples))
+    predicted = mc_predict(network, images, samples=samples, seed=seed, indices=indices, points=sample_points(samples))
     found = {name: getattr(predicted, name) for name in UNCERTAINTIES}
     return {**found, "mc_probabilities": predicted.probabilities, "mc_after": predicted.after}
 

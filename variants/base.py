@@ -47,6 +47,14 @@ class Variant(ABC):
             A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes].
         """
 
+    def stochastic_layers(self, network: nn.Module) -> Sequence[nn.Module]:
+        """The modules, other than torch's dropout, that MC dropout keeps in training mode, such as stochastic depth.
+
+        Args:
+            network: What `build` has returned.
+        """
+        return ()
+
     @classmethod
     def hyperparameters(cls) -> dict[str, inspect.Parameter]:
         """The keyword arguments of the constructor, including those that it passes on to base classes by `**kwargs`."""

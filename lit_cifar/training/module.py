@@ -25,6 +25,7 @@ from lit_cifar.training import checkpoints
 from lit_cifar.training.loss import logits_of, loss_and_totals
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.training.sparsity import GradualPruning, L1Penalty
+from lit_cifar.uncertainty import declare_stochastic
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
@@ -129,6 +130,7 @@ class LitClassifier(LightningModule):
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""
         channels, height, width = scale.mean.shape
         body = self.variant.build((channels, height, width), len(class_names))
+        declare_stochastic(self.variant.stochastic_layers(body))
         self.class_names = tuple(class_names)
         self.network = nn.Sequential(OrderedDict(scale=scale, body=body))
         return self.network

@@ -12,17 +12,12 @@ from lit_cifar.uncertainty.calibration import (
     reliability,
     risk_coverage,
 )
-from lit_cifar.uncertainty.dropout import (
-    Draw,
-    Masks,
-    SeededMasks,
-    Switch,
-    active_dropout,
-    dropout_layers,
-    masked_dropout,
-)
+from lit_cifar.uncertainty.dropout import declare_stochastic, dropout_layers, masked_dropout, not_sampled
+from lit_cifar.uncertainty.masks import Draw, Masks, SeededMasks
+from lit_cifar.uncertainty.planning import MEMORY_BUDGET, chain
 from lit_cifar.uncertainty.prediction import MCPrediction, SampleCurve, mc_predict, sample_curve, sample_points
-from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, Piece, chain, sampled_logits
+from lit_cifar.uncertainty.sampling import Piece, sampled_logits
+from lit_cifar.uncertainty.switch import Switch
 
 __all__ = [
     "MEMORY_BUDGET",
@@ -35,10 +30,10 @@ __all__ = [
     "SeededMasks",
     "Switch",
     "accuracy",
-    "active_dropout",
     "aurc",
     "brier",
     "chain",
+    "declare_stochastic",
     "detection_auroc",
     "dropout_layers",
     "evaluate",
@@ -46,6 +41,7 @@ __all__ = [
     "masked_dropout",
     "mc_predict",
     "nll",
+    "not_sampled",
     "reliability",
     "risk_coverage",
     "sample_curve",

@@ -1,4 +1,4 @@
-"""How good class probabilities are: scores, calibration, and what rejecting uncertain images would save."""
+"""Scores of class probabilities: accuracy, proper scores, calibration, and selective prediction."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """Share of the images whose most probable class is the right one."""
+    """Share of images whose most probable class is the right one."""
     return _correct(probabilities, labels).double().mean().item()
 
 
 def nll(probabilities: Tensor, labels: Tensor) -> float:
-    """Negative log-likelihood in nats an image; a probability of 0 counts as the smallest normal number."""
-    _check(probabilities, labels)
+    """Mean negative log-likelihood in nats; a probability of 0 counts as the smallest normal number."""
+    labels = _checked(probabilities, labels)
     floor = torch.finfo(probabilities.dtype).tiny
     return F.nll_loss(probabilities.clamp_min(floor).double().log(), labels).item()
 
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:
-    """Squared distance between probabilities and truth, summed over classes: from 0 to 2 (Brier 1950)."""
-    _check(probabilities, labels)
+    """Mean squared distance between probabilities and truth, summed over classes: from 0 to 2 (Brier 1950)."""
+    labels = _checked(probabilities, labels)
     truth = F.one_hot(labels, probabilities.shape[1])
     return (probabilities.double() - truth).square().sum(1).mean().item()
 
@@ -89,18 +89,22 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, bins: i
 def risk_coverage(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Coverage [N] and risk [N]: the error rate among the k most certain images, for k from 1 to N.
 
-    Images that tie count with their mean error, so the order of the images doesn't matter. Risk times coverage is the
-    error-retention curve. Geifman and El-Yaniv 2017, arXiv:1705.08500.
+    Images with equal uncertainty count with their mean error, so the order of the images doesn't matter. Risk times
+    coverage is the error-retention curve. Geifman and El-Yaniv 2017, arXiv:1705.08500.
 
     Args:
         probabilities: Class probabilities [N, C].
         labels: The right classes [N].
-        uncertainty: What ranks the images [N], the most uncertain highest; by default, low confidence.
+        uncertainty: Ranks the images [N], the most uncertain highest. Default: minus the confidence.
+
+    Raises:
+        UserError: If an uncertainty is NaN, or shapes or types don't fit.
     """
     error = 1 - _correct(probabilities, labels).double()
     ranking = -probabilities.amax(1) if uncertainty is None else uncertainty
     if ranking.shape != labels.shape:
         raise UserError(f"uncertainty has shape {list(ranking.shape)}: it must have one number for each label.")
+    _check_no_nan("uncertainty", ranking)
     _, group, size = torch.unique(ranking, return_inverse=True, return_counts=True)
     mean_error = torch.bincount(group, error) / size
     images = torch.arange(1, len(error) + 1, dtype=torch.float64, device=error.device)
@@ -112,30 +116,49 @@ def aurc(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor | None = 
     return risk_coverage(probabilities, labels, uncertainty=uncertainty)[1].mean().item()
 
 
-def detection_auroc(familiar: Tensor, foreign: Tensor) -> float:
-    """How well an uncertainty tells foreign images from familiar ones: the chance that it is higher for a foreign one.
+def detection_auroc(in_distribution: Tensor, out_of_distribution: Tensor) -> float:
+    """Area under the ROC curve of an uncertainty that detects out-of-distribution images: the probability that it is
+    higher for a random out-of-distribution image than for a random other one.
 
     Args:
-        familiar: Uncertainty of images like those of the training [N].
-        foreign: Uncertainty of images unlike them [M].
+        in_distribution: Uncertainty of images like those of the training [N].
+        out_of_distribution: Uncertainty of images unlike them [M].
+
+    Raises:
+        UserError: If there are no images of one kind, or an uncertainty is NaN.
     """
-    # not torchmetrics' auroc: it squeezes scores above 1 through a sigmoid, where large ones become equal
-    pairs = len(familiar) * len(foreign)
-    return float(mannwhitneyu(foreign.cpu(), familiar.cpu()).statistic) / pairs
+    for name, values in (("in_distribution", in_distribution), ("out_of_distribution", out_of_distribution)):
+        if values.dim() != 1 or not len(values):
+            raise UserError(f"{name} has shape {list(values.shape)}: give the uncertainty [N] of at least one image.")
+        _check_no_nan(name, values)
+    # not torchmetrics' auroc: it applies a sigmoid to scores above 1, which makes large ones equal
+    pairs = len(in_distribution) * len(out_of_distribution)
+    return float(mannwhitneyu(out_of_distribution.cpu(), in_distribution.cpu()).statistic) / pairs
+
+
+def _check_no_nan(name: str, values: Tensor) -> None:
+    missing = values.isnan().sum().item()
+    if missing:
+        raise UserError(f"{missing} of {len(values)} numbers of {name} are NaN, which can't be ranked.")
 
 
 def _correct(probabilities: Tensor, labels: Tensor) -> Tensor:
-    _check(probabilities, labels)
+    labels = _checked(probabilities, labels)
     return probabilities.argmax(1) == labels
 
 
-def _check(probabilities: Tensor, labels: Tensor) -> None:
+def _checked(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The labels as int64; a `UserError` unless they and the probabilities belong together."""
     if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise UserError(
             f"Probabilities of shape {list(probabilities.shape)} and labels of shape {list(labels.shape)} don't belong "
             "together: give [N, C] and [N], of at least one image."
         )
-    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise UserError(f"Labels must be whole numbers, but their type is {labels.dtype}: use labels.long().")
+    labels = labels.long()
+    if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise UserError(f"Labels must be whole numbers from 0 to {probabilities.shape[1] - 1}.")
     if probabilities.amin() < 0 or not torch.allclose(probabilities.sum(1), probabilities.new_ones(()), atol=0.01):
         raise UserError("Each row must hold probabilities that add up to 1: turn logits into them with softmax(1).")
+    return labels

@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: class probabilities and their uncertainty, averaged over networks with dropped units."""
+"""Monte Carlo dropout: class probabilities averaged over samples of a network with dropped units, and uncertainties."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from lit_cifar.uncertainty.calibration import accuracy, nll
-from lit_cifar.uncertainty.dropout import Masks
-from lit_cifar.uncertainty.sampling import MEMORY_BUDGET, sampled_logits
+from lit_cifar.uncertainty.masks import Masks
+from lit_cifar.uncertainty.planning import MEMORY_BUDGET
+from lit_cifar.uncertainty.sampling import sampled_logits
 from lit_cifar.utils.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class MCPrediction:
-    """What Monte Carlo samples say about N images and C classes; entropies are in nats.
+    """Predictions from S Monte Carlo samples for N images and C classes; entropies are in nats.
 
     Args:
         probabilities: Class probabilities [N, C], the samples' mean.
@@ -55,20 +56,23 @@ def mc_predict(
     samples: int = 100,
     masks: Masks | Literal["independent", "shared"] = "independent",
     seed: int | torch.Generator = 0,
-    numbers: range | None = None,
+    indices: range | None = None,
     memory_budget: int = MEMORY_BUDGET,
     points: Sequence[int] = (),
     keep_samples: bool = False,
+    stochastic: Sequence[nn.Module] | None = None,
 ) -> MCPrediction:
     """Predict with dropout left on, many times, and average (Gal and Ghahramani 2016, arXiv:1506.02142).
 
-    Everything but the dropout layers stays in evaluation mode. What comes before the first of them is computed once,
-    if the network is an `nn.Sequential`, nested or not; other networks run whole for every sample. The results are
-    the same whatever the memory budget, but for rounding.
+    What is sampled: torch's dropout layers, calls of `torch.nn.functional.dropout` and its kin, the dropout of
+    `nn.MultiheadAttention` and between the layers of `nn.LSTM`, `nn.GRU` and `nn.RNN`, and the modules in `stochastic`.
+    Everything else stays in evaluation mode. What comes before the first of them is computed once, if the network is
+    an `nn.Sequential`, nested or not; other networks run whole for every sample. The memory budget changes the results
+    by no more than rounding.
 
     Args:
-        network: Any network with dropout layers; it takes images [N, ...] and returns logits [N, C], and images in a
-            batch must not influence each other. It runs on the device of its parameters.
+        network: Any network that drops units; it takes images [N, ...] and returns logits [N, C], and images in a
+            batch must not influence each other. It runs on the device of its parameters, and never compiled.
         images: The images [N, ...] as the network takes them, on any device; the results come back to it.
         samples: Number of Monte Carlo samples.
         masks: `independent`: every image of every sample has masks of its own, as in training. `shared`: all images
@@ -76,22 +80,36 @@ def mc_predict(
             correlated, but each image's distribution is the same, and hardly any random numbers are needed.
             Or masks of your own.
         seed: Decides the masks; torch's global random state is neither used nor changed. A generator gives one number.
-        numbers: The images' numbers, which decide their masks. Given their places in the data, an image has the same
-            masks in any batch of any process. Default: 0 to N - 1.
+        indices: Indices of the images in their data set, which decide their masks. So an image has the same masks in
+            any batch of any process. Default: 0 to N - 1.
         memory_budget: Bytes that activations and masks may take at a time, beside the results. An estimate:
             tensors inside a module that never leave it are allowed for, but not seen.
         points: Numbers of samples after which to return the mean probabilities as well.
         keep_samples: Whether to return every sample's probabilities, 4 S N C bytes.
+        stochastic: Other modules of the network that are random in training mode, such as stochastic depth. They stay
+            in that mode. Their random numbers come from torch's generator, seeded for each piece of work, so unlike
+            masks they depend on batches; torch's random state is restored afterwards. Default: the modules that
+            `declare_stochastic` was given.
 
     Raises:
-        UserError: if the network has no active dropout layer or a custom one, doesn't return logits [N, C], or an
-            argument is out of range.
+        UserError: If nothing in the network is random, a dropout layer has a `forward` of its own, the network doesn't
+            return logits [N, C] or returns NaN, it is scripted, traced or exported, or an argument is out of range.
+
+    Warns:
+        UserWarning: If the network has parts that seem to be random in training, but stay off.
     """
     if points and not 1 <= min(points) <= max(points) <= samples:
         raise UserError(f"points={list(points)} must be numbers of samples, each from 1 to {samples}.")
     blocks = []
     with sampled_logits(
-        network, images, samples=samples, masks=masks, seed=seed, numbers=numbers, memory_budget=memory_budget
+        network,
+        images,
+        samples=samples,
+        masks=masks,
+        seed=seed,
+        indices=indices,
+        memory_budget=memory_budget,
+        stochastic=stochastic,
     ) as pieces:
         for _, block in groupby(pieces, key=attrgetter("images")):
             moments = _Moments(points, keep_samples=keep_samples)
@@ -125,7 +143,8 @@ class _Moments:
             self._kept.append(p.permute(1, 2, 0))
         votes = torch.eq(log_p, log_p.amax(0), out=torch.empty_like(p))
         self._votes += votes.div_(votes.sum(0)).sum(1)
-        self._entropy -= log_p.mul_(p).sum((0, 1))
+        # a probability of 0 has an infinite logarithm, and adds nothing to the entropy
+        self._entropy -= log_p.clamp_min_(torch.finfo(log_p.dtype).min).mul_(p).sum((0, 1))
         # around the first sample, so that a small variance isn't the difference of two large numbers
         p = p - self._first[:, None]
         for point in self._points:
@@ -139,6 +158,7 @@ class _Moments:
         """The fields of an `MCPrediction`."""
         offset = self._sum / self._count
         mean = self._first + offset
+        _check_finite(mean)
         predictive_entropy = torch.special.entr(mean).sum(0)
         expected_entropy = self._entropy / self._count
         confidence, prediction = mean.max(0)
@@ -169,10 +189,10 @@ class SampleCurve:
 
 
 def sample_curve(after: Tensor, labels: Tensor, points: Sequence[int]) -> SampleCurve:
-    """What more samples buy.
+    """Accuracy and negative log-likelihood against the number of samples.
 
     Args:
-        after: Mean probabilities [N, P, C] of the first samples: what `mc_predict(…, points=points).after` gives.
+        after: Mean probabilities [N, P, C] of the first samples, as `mc_predict(…, points=points).after` gives them.
         labels: The right classes [N].
         points: The P numbers of samples.
     """
@@ -185,12 +205,22 @@ def sample_curve(after: Tensor, labels: Tensor, points: Sequence[int]) -> Sample
 
 
 def sample_points(samples: int) -> list[int]:
-    """Numbers of samples to look at on the way to all of them: 1, 2, 5, 10, 20, 50 and so on, and all."""
+    """Numbers of samples for a curve up to all of them: 1, 2, 5, 10, 20, 50 and so on, and all."""
     steps = (factor * 10**power for power in range(len(str(samples))) for factor in (1, 2, 5))
     return [*(step for step in steps if step < samples), samples]
 
 
+def _check_finite(probabilities: Tensor) -> None:
+    """Check mean probabilities [C, N], which are NaN if any sample's logits are NaN or contain plus infinity."""
+    wrong = probabilities.isnan().any(0).sum().item()
+    if wrong:
+        raise UserError(
+            f"The network's logits are NaN or infinite for {wrong} of {probabilities.shape[1]} images. Its weights may "
+            "be NaN, or its numbers too large for half precision: use float32 or bfloat16."
+        )
+
+
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """From logits [S, N, C] to [C, S, N]: torch's softmax over a short last dimension is ten times slower."""
+    """Log probabilities [C, S, N] of logits [S, N, C]; a softmax over a short last dimension is slow."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return logits.permute(2, 0, 1).contiguous().log_softmax(0, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The logits of many Monte Carlo samples, piece by piece; what the samples share is computed once."""
+"""The logits of many Monte Carlo samples, in pieces. What the samples share is computed once."""
 
 from __future__ import annotations
 
@@ -11,27 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lit_cifar.uncertainty.dropout import Masks, SeededMasks, Switch, active_dropout, masked_dropout, takes_masks
+from lit_cifar.uncertainty.dropout import declared_stochastic, dropout_layers, masked_dropout
+from lit_cifar.uncertainty.masks import Masks, SeededMasks
+from lit_cifar.uncertainty.planning import MEMORY_BUDGET, Request, make_plan, run, seeded_noise
+from lit_cifar.uncertainty.switch import Switch, takes_masks
 from lit_cifar.utils.errors import UserError
 
-MEMORY_BUDGET = 256 * 2**20
-"""Bytes that activations and masks may take at a time, unless said otherwise."""
-
-_LIVE_TENSORS = 8
-"""How many tensors as large as the largest activation live at once, masks and workspaces included."""
-
-_MOST_IMAGES = 1024
-_FEWEST_ROWS = 1024
-_CPU_ACTIVATION = 8 * 2**20
-"""Bytes of an activation on a CPU: more miss its cache, fewer make the cost of calls tell."""
-
 _KEPT_BY_MALLOC = 31 * 2**20
-"""Bytes just below the largest block that glibc's malloc can learn to keep for the next call."""
+"""Bytes just below the largest block that glibc's malloc keeps for the next call."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Logits [samples, images, C] of some samples of some images, by their places among all of them."""
+    """Logits [samples, images, C] of some samples of some images, with their indices among all of them."""
 
     samples: range
     images: range
@@ -46,8 +38,9 @@ def sampled_logits(
     samples: int,
     masks: Masks | Literal["independent", "shared"] = "independent",
     seed: int | torch.Generator = 0,
-    numbers: range | None = None,
+    indices: range | None = None,
     memory_budget: int = MEMORY_BUDGET,
+    stochastic: Sequence[nn.Module] | None = None,
 ) -> Iterator[Iterator[Piece]]:
     """All samples of some images, then of the next images: `with sampled_logits(…) as pieces: for piece in pieces: …`.
 
@@ -57,61 +50,61 @@ def sampled_logits(
         raise UserError(f"samples={samples} gives no prediction: ask for at least 1.")
     if not len(images):
         raise UserError("There are no images to predict: give a tensor [N, ...] of at least one.")
-    numbers = range(len(images)) if numbers is None else numbers
-    if len(numbers) != len(images):
-        raise UserError(f"numbers={numbers} numbers {len(numbers)} images, but there are {len(images)}.")
-    with torch.no_grad(), masked_dropout(network, _masks(masks, seed)) as switch:
-        yield _pieces(network, images, samples, numbers, switch, memory_budget)
+    indices = range(len(images)) if indices is None else indices
+    if len(indices) != len(images):
+        raise UserError(f"indices={indices} has {len(indices)} indices, but there are {len(images)} images.")
+    if isinstance(seed, torch.Generator):
+        seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
+    network = _eager(network)
+    stochastic = declared_stochastic(network) if stochastic is None else stochastic
+    with torch.no_grad(), masked_dropout(network, _masks(masks, seed), stochastic=stochastic) as switch:
+        request = Request(network, images, samples, indices, seed, memory_budget, stochastic)
+        yield _pieces(request, switch)
 
 
-def chain(network: nn.Module) -> list[nn.Module]:
-    """The modules that the network applies one after the other: itself alone, unless it is plainly sequential."""
-    if (
-        not isinstance(network, nn.Sequential)
-        or type(network).forward is not nn.Sequential.forward
-        or "forward" in vars(network)
-        or network._forward_hooks
-        or network._forward_pre_hooks
-    ):
-        return [network]
-    return [link for child in network for link in chain(child)]
+def _eager(network: nn.Module) -> nn.Module:
+    """The network itself, or the one that `torch.compile` was given."""
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"mc_predict was given {type(network).__name__}, not a torch module: give the network itself, not one that "
+            "was exported from it."
+        )
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UserError(
+            "A scripted or traced network can't be sampled, because its dropout can't be decided from outside: give "
+            "the network that it was made from."
+        )
+    if isinstance(network, torch.fx.GraphModule) and not dropout_layers(network):
+        raise UserError(
+            "A traced or exported graph has no dropout layers to switch on: give the network that it was made from."
+        )
+    original: nn.Module = getattr(network, "_orig_mod", network)
+    return original
 
 
-def _masks(masks: Masks | str, seed: int | torch.Generator) -> Masks:
+def _masks(masks: Masks | str, seed: int) -> Masks:
     if isinstance(masks, Masks):
         return masks
     if masks not in ("independent", "shared"):
         raise UserError(f"masks={masks!r} is not a choice: use 'independent', 'shared' or a Masks object.")
-    if isinstance(seed, torch.Generator):
-        seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
     return SeededMasks(seed, shared=masks == "shared")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The modules that all samples share, those that each runs, and how many images and rows they take at a time."""
-
-    shared: Sequence[nn.Module]
-    sampled: Sequence[nn.Module]
-    images: int
-    rows: int
-
-
-def _pieces(
-    network: nn.Module, images: Tensor, samples: int, numbers: range, switch: Switch, memory_budget: int
-) -> Iterator[Piece]:
-    # glibc gives freed memory back, to fetch it again page by page, unless it has seen a larger block freed
+def _pieces(request: Request, switch: Switch) -> Iterator[Piece]:
+    # glibc returns freed memory to the system and fetches it again, unless a larger block has been freed before
     torch.empty(_KEPT_BY_MALLOC, dtype=torch.uint8)
-    device = next(network.parameters(), images).device
-    plan = _make_plan(network, images[:2].to(device, copy=True), switch, memory_budget)
+    images, device = request.images, request.device
+    plan = make_plan(request, switch)
     for block in _ranges(range(len(images)), plan.images):
         # a copy, for a first layer that works in place
-        x = _run(plan.shared, images[block.start : block.stop].to(device, copy=True))
-        for part in _ranges(block, max(1, plan.rows // samples)):
-            for some_samples in _ranges(range(samples), max(1, plan.rows // len(part))):
-                switch.select(some_samples, numbers[part.start : part.stop])
+        x = run(plan.shared, images[block.start : block.stop].to(device, copy=True))
+        for part in _ranges(block, max(1, plan.rows // request.samples)):
+            for some_samples in _ranges(range(request.samples), max(1, plan.rows // len(part))):
+                some_images = request.indices[part.start : part.stop]
+                switch.select(some_samples, some_images)
                 some_x = x[part.start - block.start : part.stop - block.start]
-                logits = _sample(plan.sampled, switch, some_x, len(some_samples))
+                with plan.sampling, seeded_noise(request, some_samples, some_images):
+                    logits = _sample(plan.sampled, switch, some_x, len(some_samples))
                 yield Piece(some_samples, part, logits.reshape(len(some_samples), len(part), -1))
 
 
@@ -121,59 +114,9 @@ def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int)
         case [_DropoutNd() as dropout, nn.Linear() as linear, *others] if takes_masks(linear, dropout, x):
             # masked weights [samples, C, units] or [N, C, units] must be smaller than activations
             if 2 * linear.out_features <= min(samples, len(x)):
-                return _run(others, switch.linear(linear, dropout, x))
+                return run(others, switch.linear(linear, dropout, x))
     # repeat copies, so that layers that work in place leave x as it is
-    return _run(links, x.repeat(samples, *(1 for _ in x.shape[1:])))
-
-
-def _make_plan(network: nn.Module, images: Tensor, switch: Switch, memory_budget: int) -> _Plan:
-    """Try the network on a few images to see what its samples share and how much memory a row takes."""
-    links, active = chain(network), set(active_dropout(network))
-    first = next(index for index, link in enumerate(links) if not active.isdisjoint(link.modules()))
-    x, shared_bytes = _measure(links[:first], images)
-    if not isinstance(x, Tensor) or len(x) != len(images):
-        first, x = 0, images
-    switch.select(range(1), range(len(images)))
-    logits, sampled_bytes = _measure(links[first:], x)
-    _check(logits, len(images), switch.calls)
-    needed = _LIVE_TENSORS * max(shared_bytes, sampled_bytes)
-    if needed > memory_budget:
-        raise UserError(f"memory_budget={memory_budget} is too small: one image takes about {needed} bytes.")
-    rows = memory_budget // (_LIVE_TENSORS * sampled_bytes)
-    if images.device.type == "cpu":
-        rows = min(rows, max(_FEWEST_ROWS, _CPU_ACTIVATION // sampled_bytes))
-    return _Plan(links[:first], links[first:], min(memory_budget // needed, _MOST_IMAGES), rows)
-
-
-def _check(logits: object, images: int, dropout_calls: int) -> None:
-    if not dropout_calls:
-        raise UserError("The network's forward pass uses none of its dropout layers: every sample would be the same.")
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != images:
-        found = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
-        raise UserError(f"The network must return logits [N, C], but {images} images gave an output of {found}.")
-
-
-def _run(modules: Sequence[nn.Module], x: Any) -> Any:
-    for module in modules:
-        x = module(x)
-    return x
-
-
-def _measure(modules: Sequence[nn.Module], x: Tensor) -> tuple[Any, int]:
-    """The modules' output, and the bytes of the largest tensor a row passes through."""
-    rows, largest = len(x), x.nbytes
-
-    def note(module: nn.Module, inputs: object, output: object) -> None:
-        nonlocal largest
-        outputs = output if isinstance(output, tuple) else (output,)
-        largest = max([largest, *(tensor.nbytes for tensor in outputs if isinstance(tensor, Tensor))])
-
-    hooks = [part.register_forward_hook(note) for module in modules for part in module.modules()]
-    try:
-        return _run(modules, x), -(-largest // rows)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return run(links, x.repeat(samples, *(1 for _ in x.shape[1:])))
 
 
 def _ranges(whole: range, size: int) -> Iterator[range]:

@@ -120,7 +120,8 @@ def test_detection_by_hand_and_as_in_torchmetrics() -> None:
         (torch.ones(3, 2) / 2, torch.zeros(2).long(), r"\[3, 2\] and labels of shape \[2\]"),
         (torch.ones(3) / 2, torch.zeros(3).long(), r"\[3\] and labels of shape \[3\]"),
         (torch.ones(0, 2), torch.zeros(0).long(), "at least one image"),
-        (torch.ones(3, 2) / 2, torch.zeros(3), "whole numbers from 0 to 1"),
+        (torch.ones(3, 2) / 2, torch.zeros(3), r"type is torch.float32: use labels.long\(\)"),
+        (torch.ones(3, 2) / 2, torch.zeros(3).bool(), r"type is torch.bool"),
         (torch.ones(3, 2) / 2, torch.tensor([0, 1, 2]), "whole numbers from 0 to 1"),
         (torch.tensor([[2.0, -1.0]]), torch.tensor([0]), "logits"),
         (torch.tensor([[0.2, 0.3]]), torch.tensor([0]), "logits"),
@@ -138,3 +139,25 @@ def test_arguments_out_of_range_are_refused() -> None:
         reliability(p, labels, bins=0)
     with pytest.raises(UserError, match=r"shape \[3\]"):
         risk_coverage(p, labels, uncertainty=torch.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_may_have_any_integer_type(dtype: torch.dtype) -> None:
+    p, labels = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]]), torch.tensor([1, 2])
+    assert evaluate(p, labels.to(dtype)) == evaluate(p, labels)
+
+
+def test_uncertainties_that_are_nan_are_refused() -> None:
+    p, labels = two_classes([0.7, 0.9, 0.6], [True, True, False])
+    uncertainty = torch.tensor([1.0, math.nan, 2.0])
+    with pytest.raises(UserError, match="1 of 3 numbers of uncertainty are NaN"):
+        aurc(p, labels, uncertainty=uncertainty)
+    with pytest.raises(UserError, match="1 of 3 numbers of out_of_distribution are NaN"):
+        detection_auroc(torch.ones(2), uncertainty)
+    assert aurc(p, labels, uncertainty=torch.tensor([1.0, math.inf, 2.0])) == pytest.approx((0 + 1 / 2 + 1 / 3) / 3)
+
+
+@pytest.mark.parametrize(("known", "other", "name"), [(0, 2, "in_distribution"), (2, 0, "out_of_distribution")])
+def test_detection_needs_images_of_both_kinds(known: int, other: int, name: str) -> None:
+    with pytest.raises(UserError, match=rf"^{name} has shape \[0\]"):
+        detection_auroc(torch.ones(known), torch.ones(other))

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lit_cifar.uncertainty import Draw, Masks, SeededMasks, active_dropout, masked_dropout
-from lit_cifar.uncertainty.dropout import _starts, takes_masks
+from lit_cifar.uncertainty import Draw, Masks, SeededMasks, dropout_layers, masked_dropout, mc_predict
+from lit_cifar.uncertainty.masks import _starts
+from lit_cifar.uncertainty.switch import takes_masks
 from lit_cifar.utils.errors import UserError
 
 
@@ -184,9 +185,9 @@ class Gaussian(nn.Dropout):
 )
 def test_a_network_that_cannot_be_sampled_is_refused(network: nn.Module, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        active_dropout(network)
+        mc_predict(network, torch.ones(3, 2))
 
 
 def test_a_subclass_without_a_forward_of_its_own_is_welcome() -> None:
     named = type("Named", (nn.AlphaDropout,), {})(0.2)
-    assert active_dropout(named) == [named]
+    assert dropout_layers(named) == [named]

@@ -27,7 +27,7 @@ from lit_cifar.uncertainty import (
     sample_points,
     sampled_logits,
 )
-from lit_cifar.uncertainty.sampling import _measure
+from lit_cifar.uncertainty.planning import _measure
 from lit_cifar.utils.errors import UserError
 
 PlainLoop = Callable[[nn.Module, Tensor, int], Tensor]
@@ -217,7 +217,7 @@ def test_work_that_samples_share_is_done_once(images: Tensor) -> None:
         layer.register_forward_hook(lambda m, i, output, name=name: rows.update({name: rows[name] + len(output)}))
     network = nn.Sequential(nn.Sequential(nn.Flatten(), shared), nn.Sequential(nn.Dropout(0.5)), sampled)
     mc_predict(network, images.float(), samples=10)
-    probe = 2
+    probe = 2 + 2
     assert rows == {"shared": len(images) + probe, "sampled": 10 * len(images) + probe}
 
 
@@ -234,7 +234,7 @@ def test_dropout_and_the_linear_layer_behind_it_are_one_product(
     rows = []
     network[hooked].register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
     apart = mc_predict(network, images, samples=20, masks=masks, keep_samples=True)
-    assert sum(rows) == 2 + 12 * 20
+    assert sum(rows) == 2 + 2 + 12 * 20  # two trials of two images
     assert_same(together, apart)
     assert together.standard_deviation.min() > 1e-3
 
@@ -449,13 +449,13 @@ def test_an_images_masks_follow_from_its_number_alone(network: nn.Module, images
     for process, batch_size in ((0, 4), (1, 7)):
         mine = range(process, len(images), 2)
         for start in range(0, len(mine), batch_size):
-            numbers = mine[start : start + batch_size]
-            part = mc_predict(network, images[list(numbers)], samples=9, masks=masks, numbers=numbers)
+            indices = mine[start : start + batch_size]
+            part = mc_predict(network, images[list(indices)], samples=9, masks=masks, indices=indices)
             for name in ("probabilities", "mutual_information", "variation_ratio"):
-                expected = getattr(whole, name)[list(numbers)]
+                expected = getattr(whole, name)[list(indices)]
                 torch.testing.assert_close(getattr(part, name), expected, atol=2e-6, rtol=1e-5)
-    with pytest.raises(UserError, match="numbers 3 images, but there are 21"):
-        mc_predict(network, images, numbers=range(3))
+    with pytest.raises(UserError, match="has 3 indices, but there are 21 images"):
+        mc_predict(network, images, indices=range(3))
 
 
 def test_needs_nothing_else_of_lit_cifar() -> None:
