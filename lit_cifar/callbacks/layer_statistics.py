@@ -92,7 +92,12 @@ class LayerStatistics(Callback):
 
 def layers(pl_module: LightningModule) -> Mapping[str, nn.Module]:
     """The named parts of a classifier's network that have weights, from the input on; the scaling isn't one."""
-    part: nn.Module = pl_module.network.body  # type: ignore[union-attr, assignment]
+    return layers_of(pl_module.network)  # type: ignore[arg-type]
+
+
+def layers_of(network: nn.Module) -> Mapping[str, nn.Module]:
+    """The named parts, with weights, of the body of a network that `LitClassifier.build` made."""
+    part: nn.Module = network.body  # type: ignore[assignment]
     name = "network"
     while len(found := _with_weights(part)) == 1 and not list(part.parameters(recurse=False)):
         name, part = next(iter(found.items()))  # a wrapper around the network itself
@@ -105,9 +110,14 @@ def _with_weights(part: nn.Module) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Mean, standard deviation and share of dead units of each layer's output for uint8 images [N, 3, 32, 32]."""
+    """Mean, standard deviation, shares of dead units and of twins of each layer, for uint8 images [N, 3, 32, 32]."""
+    return unit_statistics(activations(pl_module, images))
+
+
+def unit_statistics(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `activation_statistics` gives, from each layer's output [N, ...]."""
     found: dict[str, Tensor] = {}
-    for name, output in activations(pl_module, images).items():
+    for name, output in outputs.items():
         units = output.flatten(1).float()
         ranges = units.amax(0) - units.amin(0)
         found[f"mean/{name}"], found[f"std/{name}"] = units.mean(), units.std()
@@ -118,13 +128,10 @@ def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[st
 
 @torch.no_grad()
 def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Each layer's output for uint8 images [N, 3, 32, 32], in evaluation mode, in the order in which they come.
-
-    Layers that give anything but a tensor, as recurrent ones do, are left out.
-    """
-    with _outputs(layers(pl_module)) as outputs, evaluating(pl_module):
+    """Each layer's output for uint8 images [N, 3, 32, 32], in evaluation mode, in the order in which they come."""
+    with outputs_of(layers(pl_module)) as outputs, evaluating(pl_module):
         pl_module(images)
-    return {name: output for name, output in outputs.items() if isinstance(output, Tensor)}
+    return outputs
 
 
 def _share_of_twins(units: Tensor) -> Tensor:
@@ -140,11 +147,19 @@ def _share_of_twins(units: Tensor) -> Tensor:
 
 
 @contextmanager
-def _outputs(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
-    """What each part gives in the forward passes inside the block."""
-    outputs: dict[str, Any] = {}
+def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """What each part gives in the forward passes inside the block.
+
+    Parts that give anything but a tensor, as recurrent ones do, are left out.
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs[name] = output
+
     hooks = [
-        part.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
+        part.register_forward_hook(lambda _module, _inputs, output, name=name: keep(name, output))
         for name, part in parts.items()
     ]
     try:

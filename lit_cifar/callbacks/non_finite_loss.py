@@ -33,7 +33,12 @@ class StopOnNonFiniteLoss(Callback):
             kept = (
                 f" The best checkpoint so far is kept: {best.best_model_path}." if best and best.best_model_path else ""
             )
-            raise NonFiniteLossError(
-                f"The loss became {loss.item()} in epoch {trainer.current_epoch}, batch {batch_idx}: training has "
-                f"blown up. A smaller learning rate usually helps: --model.learning_rate X.{kept}"
-            )
+            raise NonFiniteLossError(f"{blown_up(loss.item(), trainer.current_epoch, batch_idx)}{kept}")
+
+
+def blown_up(loss: float, epoch: int, batch: int) -> str:
+    """What to tell of a loss that is NaN or infinite."""
+    return (
+        f"The loss became {loss} in epoch {epoch}, batch {batch}: training has blown up. A smaller learning rate "
+        "usually helps: --model.learning_rate X."
+    )

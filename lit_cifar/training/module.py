@@ -231,6 +231,10 @@ class LitClassifier(LightningModule):
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
         if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
             raise UserError("--data.batch_size 1 is too small for batch normalization: use at least 2.")
+        self.compile_training_step()
+
+    def compile_training_step(self) -> None:
+        """Compile the training step, if that is wanted and pays; again when the network's shapes have changed."""
         self._compiled = compile_training_step(self, self.built(), loss_and_totals, self.compile_step)
 
     def on_train_end(self) -> None:

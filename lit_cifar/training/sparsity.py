@@ -59,10 +59,14 @@ class MagnitudePruning:
         raises, rest = divmod(step, self.interval)
         if not self.masks or (rest == 0 and raises <= RAISES):
             share = self.sparsity * (1 - (1 - min(raises / RAISES, 1)) ** 3)
-            prune = L1Unstructured(share)
-            self.masks = [prune.compute_mask(weight, torch.ones_like(weight)) for weight in self.weights]
+            self.masks = [self._mask(weight, share) for weight in self.weights]
         for weight, mask in zip(self.weights, self.masks, strict=True):
             weight.mul_(mask)
+
+    def _mask(self, weight: Tensor, share: float) -> Tensor:
+        """0 for the smallest weights, 1 for the others."""
+        mask: Tensor = L1Unstructured(share).compute_mask(weight, torch.ones_like(weight))
+        return mask
 
 
 class AfterOptimizerStep(Callback):

@@ -1,0 +1,200 @@
+"""The data of a stack: images are held in memory once; each replica has its own split and its own order."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_cifar.data.augmentation import crop, flip
+from lit_cifar.data.batches import Batch, BatchSampler, InMemoryImages
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.normalization import Scale
+from variants import Scaling
+
+EVALUATION_BATCH = 500
+"""The least images in a validation batch, as in CIFAR10DataModule: sums of losses then round alike."""
+
+
+class StackedDataModule(CIFAR10DataModule):
+    """The data of R replicas: batches are uint8 images [R, B, 3, 32, 32] with labels [R, B].
+
+    Each replica has the split, the order and the batch sizes of a single run with its seed. Random flips and crops are
+    drawn from the replica's seed and the epoch: another stream than a single run's, but the same in every stack.
+
+    Args:
+        seeds: Each replica's seed.
+        **options: The other arguments of CIFAR10DataModule.
+    """
+
+    def __init__(self, *, seeds: Sequence[int], **options: Any) -> None:
+        super().__init__(**options, seed=seeds[0])
+        self.seeds = list(seeds)
+        self._splits: dict[int, dict[str, Tensor]] = {}
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            super().setup(stage)
+        elif "train" not in self._sets:
+            self._sets |= {"train": InMemoryImages(self.source.train())}  # the validation images are among them
+            for seed in self.seeds:
+                self._splits[seed] = self._split(seed)
+
+    def keep(self, replicas: Sequence[int]) -> None:
+        """Drop all other replicas, from the next epoch on."""
+        self.seeds = [self.seeds[replica] for replica in replicas]
+
+    def indices(self, name: str, seed: int) -> Tensor:
+        """The indices of a split's images, `train` or `val`, in the whole training set."""
+        return self._splits[seed][name]
+
+    def scale(self, scaling: Scaling, seed: int) -> Scale:
+        """The scaling layer that a single run with this seed has."""
+        return Scale.fit(scaling, self.train_images[self.indices("train", seed)])
+
+    def example_batch(self) -> Batch:
+        images = self.train_images[: self.batch_size].expand(len(self.seeds), -1, -1, -1, -1)
+        return images, torch.zeros(images.shape[:2], dtype=torch.int64)
+
+    def first_validation_images(self, count: int) -> Tensor:
+        """Each replica's first validation images, uint8 [R, count, 3, 32, 32], on the CPU."""
+        return self.train_images[torch.stack([self.indices("val", seed)[:count] for seed in self.seeds])]
+
+    def train_dataloader(self) -> StackedLoader:  # type: ignore[override]
+        return StackedLoader(self, "train", self._images_on_device(), flip=self.flip, padding=self.crop_padding)
+
+    def val_dataloader(self) -> StackedLoader:  # type: ignore[override]
+        return StackedLoader(self, "val", self._images_on_device())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch  # it has been augmented already
+
+    def sampler(self, name: str, seed: int) -> BatchSampler:
+        """The batches of a single run with this seed."""
+        training, count = name == "train", len(self.indices(name, seed))
+        batch_size = self.batch_size if training else max(self.batch_size, EVALUATION_BATCH)
+        images = range(count)
+        return BatchSampler(
+            images,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            shuffle=training,
+            seed=seed,
+            num_replicas=1,
+            rank=0,
+        )
+
+    def _split(self, seed: int) -> dict[str, Tensor]:
+        single = copy.copy(self)
+        single.seed = seed
+        train, val = single.split_indices(self._sets["train"].labels)
+        return {"train": train, "val": val}
+
+    def _images_on_device(self) -> InMemoryImages:
+        images = self._sets["train"]
+        return images.to(self.trainer.strategy.root_device) if self.trainer else images
+
+
+class StackedLoader:
+    """The batches of one epoch for every replica of a stack, for a Lightning Trainer.
+
+    Args:
+        data: Knows the replicas and their splits.
+        name: Which split: `train` or `val`.
+        images: Every training image, on the device where batches are wanted.
+        flip: Whether to mirror images at random.
+        padding: Pad images by this many pixels and cut them out at random; 0 is off.
+    """
+
+    batch_sampler = None  # Lightning looks for it
+
+    def __init__(
+        self, data: StackedDataModule, name: str, images: InMemoryImages, *, flip: bool = False, padding: int = 0
+    ) -> None:
+        self.data = data
+        self.name = name
+        self.images = images
+        self.flip = flip
+        self.padding = padding
+        self.samplers = {seed: data.sampler(name, seed) for seed in data.seeds}
+        self.sampler = self  # whose `set_epoch` Lightning calls
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose orders are drawn."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.samplers[self.data.seeds[0]])
+
+    def __iter__(self) -> Iterator[Batch]:
+        seeds, device = self.data.seeds, self.images.images.device
+        batches = {seed: self._batches(seed) for seed in dict.fromkeys(seeds)}
+        sizes = [len(batch) for batch in batches[seeds[0]]]
+        orders = {seed: self.data.indices(self.name, seed)[torch.cat(batches[seed])] for seed in batches}
+        order = torch.stack([orders[seed] for seed in seeds]).to(device)
+        augmentation = Augmentation.draw(seeds, self.epoch, order.shape[1], flip=self.flip, padding=self.padding)
+        parts = augmentation.to(device).split(sizes)
+        for indices, part in zip(order.split(sizes, 1), parts, strict=True):
+            images, labels = self.images[indices.flatten()]
+            yield part.apply(images).view(*indices.shape, *images.shape[1:]), labels.view(indices.shape)
+
+    def _batches(self, seed: int) -> list[Tensor]:
+        self.samplers[seed].set_epoch(self.epoch)
+        return list(self.samplers[seed])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What random flips and crops draw for each image of each replica, functions of seed and epoch alone.
+
+    Args:
+        padding: Pixels on every side before a crop.
+        flips: Which images are mirrored, bool [R, N].
+        corners: Where crops begin, rows and columns [2, R, N].
+    """
+
+    padding: int
+    flips: Tensor | None
+    corners: Tensor | None
+
+    @classmethod
+    def draw(cls, seeds: Sequence[int], epoch: int, count: int, *, flip: bool, padding: int) -> Augmentation:
+        """For `count` images of each replica."""
+        generators = [torch.Generator().manual_seed(_digest(seed, epoch)) for seed in seeds]
+        flips = torch.stack([torch.rand(count, generator=g) < 0.5 for g in generators]) if flip else None
+        if not padding:
+            return cls(padding, flips, None)
+        corners = [torch.randint(2 * padding + 1, (2, count), generator=g) for g in generators]
+        return cls(padding, flips, torch.stack(corners, 1))
+
+    def to(self, device: torch.device) -> Augmentation:
+        """The same on another device."""
+        flips, corners = (t if t is None else t.to(device) for t in (self.flips, self.corners))
+        return Augmentation(self.padding, flips, corners)
+
+    def split(self, sizes: Sequence[int]) -> Iterator[Augmentation]:
+        """That of each batch."""
+        for stop, size in zip(accumulate(sizes), sizes, strict=True):
+            part = slice(stop - size, stop)
+            flips = None if self.flips is None else self.flips[:, part]
+            yield Augmentation(self.padding, flips, None if self.corners is None else self.corners[:, :, part])
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Change the images [R * B, C, H, W] of a batch."""
+        if self.flips is not None:
+            images = flip(images, self.flips.flatten())
+        if self.corners is not None:
+            tops, lefts = self.corners.flatten(1)
+            images = crop(images, tops, lefts, self.padding)
+        return images
+
+
+def _digest(seed: int, epoch: int) -> int:
+    digest = hashlib.blake2b(f"augmentation {seed} {epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

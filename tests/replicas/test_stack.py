@@ -1,0 +1,137 @@
+"""A replica is a run: what a stack of them comes to is what each comes to alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import optim
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, ReduceLROnPlateau, StepLR
+
+import variants
+from lit_cifar.replicas.network import NotStackableError
+from lit_cifar.speed.fused_nadam import FusedNAdam
+from tests.replicas.conftest import Train, best_epoch, furthest, small_variant
+
+RUNS = [(0, 1e-3), (1, 1e-3), (0, 1e-2)]
+"""Seeds and learning rates: two of one seed, two of one rate."""
+
+HUNDRED_STEPS = {"max_epochs": 17}
+OPTIMIZERS: dict[str, Any] = {
+    "SGD": partial(optim.SGD, momentum=0.9, nesterov=True, weight_decay=1e-4),
+    "Adam": partial(optim.Adam, amsgrad=True),
+    "AdamW": optim.AdamW,
+    "NAdam": FusedNAdam,
+    "NAdam, weight decay": partial(FusedNAdam, weight_decay=1e-3),
+    "RMSprop": partial(optim.RMSprop, centered=True, momentum=0.5),
+    "Adagrad": optim.Adagrad,
+    "Adadelta": optim.Adadelta,
+    "Adamax": optim.Adamax,
+    "RAdam": optim.RAdam,
+    "ASGD": optim.ASGD,
+    "Rprop": optim.Rprop,
+}
+SCHEDULERS: dict[str, Any] = {
+    "none": None,
+    "one-cycle": "one_cycle",
+    "step": partial(StepLR, step_size=2),
+    "exponential": partial(ExponentialLR, gamma=0.9),
+    "cosine": partial(CosineAnnealingLR, T_max=5),
+}
+
+
+def check_equal(found: Any) -> None:
+    for trained, last, alone in zip(found.stack, found.last, found.alone, strict=True):
+        assert furthest(last, alone.last) < 1e-9
+        assert furthest(trained.by_loss, alone.best) < 1e-9
+        assert len(trained.training.epochs) == alone.epochs
+        assert best_epoch(trained) == alone.best_epoch
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_family(both_ways: Train, optimizer: str) -> None:
+    check_equal(both_ways(small_variant("ELU"), RUNS, optimizer=OPTIMIZERS[optimizer], max_epochs=2))
+
+
+def test_a_hundred_steps_of_one_cycle(both_ways: Train) -> None:
+    check_equal(both_ways(small_variant("BatchNorm"), RUNS[1:], scheduler="one_cycle", **HUNDRED_STEPS))
+
+
+@pytest.mark.parametrize("sparse", [{"l1": 0.5}, {"sparsity": 0.6}])
+def test_zeros(both_ways: Train, sparse: dict[str, float]) -> None:
+    found = both_ways(small_variant("ELU"), RUNS, scheduler="one_cycle", **sparse)
+    check_equal(found)
+    for last in found.last:
+        weights = torch.cat([value.flatten() for name, value in last.items() if name.endswith("weight")])
+        assert (weights == 0).double().mean() > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("optimizer", ["SGD", "NAdam", "RMSprop", "Adagrad"])
+@pytest.mark.parametrize("name", variants.available())
+def test_every_variant_optimizer_and_scheduler(both_ways: Train, name: str, optimizer: str, scheduler: str) -> None:
+    chosen = {"optimizer": OPTIMIZERS[optimizer], "scheduler": SCHEDULERS[scheduler]}
+    check_equal(both_ways(small_variant(name), RUNS, **chosen, **HUNDRED_STEPS))
+
+
+def test_each_stops_early_by_itself_and_leaves_the_stack(both_ways: Train) -> None:
+    runs = [(seed, rate) for rate in (3e-3, 3e-2) for seed in range(2)]
+    found = both_ways(small_variant("ELU"), runs, max_epochs=6, patience=1)
+    epochs = [alone.epochs for alone in found.alone]
+    assert min(epochs) < max(epochs)
+    assert [len(trained.training.epochs) for trained in found.stack] == epochs
+    assert [best_epoch(trained) for trained in found.stack] == [alone.best_epoch for alone in found.alone]
+    assert max(furthest(t.by_loss, a.best) for t, a in zip(found.stack, found.alone, strict=True)) < 1e-9
+    assert len(found.last) < len(runs)
+
+
+def test_a_replica_that_blows_up_fails_alone(both_ways: Train) -> None:
+    found = both_ways(small_variant("ELU"), [(0, 1e-2), (0, 1e300), (1, 1e300)], optimizer=optim.SGD)
+    sound, *broken = found.stack
+    assert not sound.training.failure
+    assert furthest(sound.by_loss, found.alone[0].best) < 1e-9
+    for trained, alone in zip(broken, found.alone[1:], strict=True):
+        assert trained.training.failure == f"NonFiniteLossError: {alone.failure}"
+
+
+def test_what_looks_at_more_than_single_weights_is_refused(both_ways: Train) -> None:
+    with pytest.raises(NotStackableError, match="Adafactor"):
+        both_ways(small_variant("ELU"), RUNS, optimizer=optim.Adafactor)
+    with pytest.raises(NotStackableError, match="ReduceLROnPlateau"):
+        both_ways(small_variant("ELU"), RUNS, scheduler=ReduceLROnPlateau)
+
+
+class Chooser(torch.nn.Module):
+    """Takes another way for some values, which vmap can't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = torch.nn.Linear(3072, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.dense(images.flatten(1))
+        return logits if logits.sum() > 0 else -logits
+
+
+class Offset(torch.nn.Linear):
+    """Holds a random tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(3072, 3)
+        self.offset = torch.randn(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images.flatten(1)) + self.offset
+
+
+@pytest.mark.parametrize(("network", "message"), [(Chooser, "vmap can't run"), (Offset, "other logits")])
+def test_networks_that_cannot_be_stacked_are_refused(both_ways: Train, network: Any, message: str) -> None:
+    class Odd(variants.Variant):
+        def build(self, image_shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
+            return network().float()
+
+    with pytest.raises(NotStackableError, match=message):
+        both_ways(Odd(), RUNS)
