@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
+# `make test CPUS=64` lets the tests believe in 64 CPUs; as many of them run side by side as really fit.
+PRETEND = $(if $(CPUS),PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python tests/workers.py) PRETENDED_CPUS=$(CPUS) PYTHONPATH=tests/cpus)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs release-check clean
+.PHONY: help setup run test test-cores test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs release-check clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,7 +37,10 @@ run: setup  ## Compare the exercise's variants (a quick study, some minutes) and
 	$(BIN)/lit-cifar compare --quick --data.source auto
 
 test: $(INSTALLED_DEV)  ## Run the tests; at least 90 % of the branches must be covered
-	$(BIN)/python -m pytest -n auto --cov --cov-report=
+	$(PRETEND) $(BIN)/python -m pytest -n auto --cov --cov-report=
+
+test-cores:  ## Run the tests as on machines with 1, 4 and 64 CPUs
+	for cpus in 1 4 64; do $(MAKE) test CPUS=$$cpus || exit 1; done
 
 test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
 	$(BIN)/python -m pytest -n auto -m ''

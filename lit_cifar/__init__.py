@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lit_cifar.renamed import support_old_names
+from lit_cifar.utils.own_variants import use_own_variants
 
 if TYPE_CHECKING:
     from lit_cifar.api.comparison import Comparison, compare
@@ -62,3 +63,4 @@ def __dir__() -> list[str]:
 
 
 support_old_names()
+use_own_variants()

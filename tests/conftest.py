@@ -14,10 +14,20 @@ import torch
 from PIL import Image
 
 from lit_cifar.__main__ import main
+from tests.workers import workers
 
 CLASSES = ("cat", "dog", "frog")
 COMPILERS = ("c++", "g++", "clang++")
 TRAIN_IMAGES_PER_CLASS, TEST_IMAGES_PER_CLASS = 40, 8
+
+
+# torch's compiler would start a process for each CPU, in every one of xdist's workers.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """`-n auto` starts as many workers as have room; xdist's own variable comes first."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

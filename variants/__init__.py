@@ -6,6 +6,7 @@ Add a technique by dropping a file like `elu.py` in here, or publish it as a pac
 
 from variants import registry as _registry
 from variants.base import DenseVariant, Scaling, Variant, at_least, one_of, probability, share
+from variants.folder import FoundClass
 from variants.registry import (
     ENTRY_POINT_GROUP,
     BrokenPlugin,
@@ -15,10 +16,13 @@ from variants.registry import (
     broken,
     from_spec,
     get,
+    in_folder,
+    load_named,
     origin,
     register,
     to_spec,
     unknown_name_message,
+    use_folder,
 )
 
 __version__ = "0.1.0"
@@ -27,6 +31,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "BrokenPlugin",
     "DenseVariant",
+    "FoundClass",
     "Origin",
     "Scaling",
     "Variant",
@@ -36,6 +41,8 @@ __all__ = [
     "broken",
     "from_spec",
     "get",
+    "in_folder",
+    "load_named",
     "one_of",
     "origin",
     "probability",
@@ -43,6 +50,7 @@ __all__ = [
     "share",
     "to_spec",
     "unknown_name_message",
+    "use_folder",
 ]
 
 _registry.load_built_ins(__name__, __path__, __version__)

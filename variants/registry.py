@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import multiprocessing
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from variants.base import Variant
+from variants.folder import FoundClass, classes_in
 
 ENTRY_POINT_GROUP = "lit_cifar.variants"
 BUILT_IN_DISTRIBUTION = "lit-cifar"
@@ -28,13 +32,19 @@ class VariantError(ValueError):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a variant comes from: a distribution, its version and the module that defines it."""
+    """Where a variant comes from: a distribution, its version and the module that defines it.
+
+    A variant from a folder of the user's own has a file instead of a distribution.
+    """
 
     distribution: str
     version: str
     module: str
+    file: str = ""
 
     def __str__(self) -> str:
+        if self.file:
+            return self.file
         package = f"{self.distribution} {self.version}".strip()
         return f"{package} ({self.module})" if package else self.module
 
@@ -51,6 +61,7 @@ class BrokenPlugin:
 _classes: dict[str, type[Variant]] = {}
 _origins: dict[str, Origin] = {}
 _broken: dict[str, BrokenPlugin] = {}
+_folders: list[Path] = []
 
 
 def register(variant_class: VariantClass) -> VariantClass:
@@ -90,7 +101,7 @@ def get(name: str) -> type[Variant]:
             to a plugin that could not be imported, the plugin's own exception is the cause.
     """
     load_plugins()
-    found = _find(name)
+    found = _find(name) or _load_from_folder(name)
     if found is not None:
         return _classes[found]
     for plugin in _broken.values():
@@ -104,7 +115,7 @@ def get(name: str) -> type[Variant]:
 
 def unknown_name_message(name: str) -> str:
     """One line for people: the unknown name, the nearest known one, and all the choices."""
-    names = available()
+    names = sorted({*available(), *(found.name for found in in_folder())})
     by_lower_case = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
     suggestion = f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
@@ -112,6 +123,29 @@ def unknown_name_message(name: str) -> str:
         f"Unknown variant {name!r}.{suggestion} Registered: {', '.join(names)}. "
         "Your own class works too, by its class path: my_module.MyVariant."
     )
+
+
+def use_folder(folder: Path) -> None:
+    """Find variants in the Python files of a folder, too. A file is only imported when one of its variants is named.
+
+    Its classes also have class paths: `variants.<file>.<class>`. A file called like a built-in one is never imported.
+    """
+    package = sys.modules[__package__ or "variants"].__path__
+    _folders[:] = [folder] if folder.is_dir() and folder.resolve() != Path(package[0]).resolve() else []
+    package[1:] = [str(folder.absolute()) for folder in _folders]
+    importlib.invalidate_caches()
+
+
+def in_folder() -> list[FoundClass]:
+    """The classes in the folder of the user's own that aren't imported, and may be variants."""
+    return [found for folder in _folders for found in classes_in(folder) if _find(found.name) is None]
+
+
+def load_named(text: str) -> None:
+    """Import the variants of the user's own folder whose names are words of a text, such as a command line."""
+    for found in in_folder():
+        if re.search(rf"\b{re.escape(found.name)}\b", text):
+            get(found.name)
 
 
 def origin(name: str) -> Origin:
@@ -211,7 +245,29 @@ def _import_plugin(name: str, source: Origin, load: Callable[[], object]) -> Non
         print(f"lit-cifar: the variant plugin {name!r} from {source} is broken: {reason}", file=sys.stderr)
         return
     for added in set(_classes) - before:
-        _origins[added] = Origin(source.distribution, source.version, _classes[added].__module__)
+        _origins[added] = replace(source, module=_classes[added].__module__)
+
+
+def _load_from_folder(name: str) -> str | None:
+    """Import the file in the user's own folder that has this variant, and say so; the variant's exact name."""
+    found = next((found for found in in_folder() if found.name.lower() == name.lower()), None)
+    if found is None:
+        return None
+    source = Origin("", "", found.module, str(found.path))
+    _import_plugin(found.name, source, partial(_register_from_file, found))
+    if _find(name) and multiprocessing.parent_process() is None:  # a worker's parent has said it
+        print(f"lit-cifar: the variant {found.name} comes from {found.path}.", file=sys.stderr)
+    return _find(name)
+
+
+def _register_from_file(found: FoundClass) -> None:
+    module = importlib.import_module(found.module)
+    if not found.path.samefile(module.__file__ or ""):
+        raise VariantError("the file is called like a built-in one: rename it")
+    loaded = getattr(module, found.name, None)
+    if not (isinstance(loaded, type) and issubclass(loaded, Variant)):
+        raise VariantError(f"{found.name} is no subclass of variants.Variant")
+    register(loaded)
 
 
 def _find(name: str) -> str | None:

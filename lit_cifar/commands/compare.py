@@ -16,12 +16,13 @@ from rich.console import Console
 import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.engines.base import Engine, run_here
-from lit_cifar.study.engines.process_pool import default_workers, run_in_pool
+from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.engines.ray import check_address, run_on_cluster
 from lit_cifar.study.runner import conduct
 from lit_cifar.study.schema import Changes, Study, variants_study
 from lit_cifar.study.study_file import first_problem, load_study, shipped_studies
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.machine import default_workers
 from lit_cifar.utils.parser import OneLineErrorParser
 
 CHANGES = {

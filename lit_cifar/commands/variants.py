@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,7 @@ List the registered variants.
 
 def run_variants_command(arguments: Sequence[str]) -> None:
     """List variants, check one, or write a new one."""
+    variants.use_folder(Path("variants"))
     if arguments[:1] == ["check"]:
         _check(_parsed("check", "Check that a variant keeps every promise.", arguments[1:]).name)
     elif arguments[:1] == ["new"]:
@@ -59,10 +61,13 @@ def _list(arguments: Sequence[str]) -> None:
     given = parser.parse_args(list(arguments))
     found = [_described(name) for name in variants.available(given.pattern)]
     broken = [_broken(plugin) for plugin in variants.broken()]
+    here = [
+        _not_imported(found) for found in variants.in_folder() if fnmatch(found.name.lower(), given.pattern.lower())
+    ]
     if given.json:
-        print(json.dumps({"variants": found, "broken": broken}, indent=2, default=str))
+        print(json.dumps({"variants": found, "in_folder": here, "broken": broken}, indent=2, default=str))
     else:
-        _print(found, broken)
+        _print(found, here, broken)
 
 
 def _described(name: str) -> dict[str, Any]:
@@ -80,6 +85,10 @@ def _described(name: str) -> dict[str, Any]:
     }
 
 
+def _not_imported(found: variants.FoundClass) -> dict[str, Any]:
+    return {"name": found.name, "description": found.description, "file": str(found.path)}
+
+
 def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
     origin = plugin.origin
     return {
@@ -89,13 +98,16 @@ def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
     }
 
 
-def _print(found: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) -> None:
+def _print(found: Sequence[dict[str, Any]], here: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for variant in found:
         defaults = ", ".join(f"{name}={default!r}" for name, default in variant["hyperparameters"].items())
         console.print(f"[bold]{variant['name']}[/bold]  {escape(variant['description'])}")
         console.print(f"  hyperparameters: {escape(defaults)}\n  learning rate: {variant['learning_rate']:g}")
         console.print(f"  paper: {escape(variant['paper'])}\n  from: {escape(_from(variant))}")
+    for variant in here:
+        console.print(f"[bold]{escape(variant['name'])}[/bold]  {escape(variant['description'])}")
+        console.print(f"  from: {escape(variant['file'])}, which is imported when you name the variant")
     for plugin in broken:
         console.print(f"[bold red]{escape(plugin['name'])}[/bold red]  is broken: {escape(plugin['error'])}")
         console.print(f"  from: {escape(_from(plugin))}")

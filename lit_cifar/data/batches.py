@@ -1,4 +1,4 @@
-"""Batches cut from memory: whole slices of uint8 tensors, never one picture at a time."""
+"""Batches cut from memory: whole slices of uint8 tensors, never one image at a time."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lit_cifar.data.sources import ImageSet
 
 Batch = tuple[Tensor, Tensor]
-"""Images, uint8 [B, 3, 32, 32], and labels, int64 [B]."""
+"""Images, uint8 [B, C, H, W], and labels, int64 [B]."""
 
 IndexedBatch = tuple[Tensor, Tensor, Tensor]
 """A batch of a test: images, labels, and the images' indices in the test set, int64 [B]."""
 
 
-class InMemoryImages(Dataset[Batch]):
-    """Images and labels in a device's memory; an item is a batch there, asked for by a tensor of indices."""
+class InMemoryImages:
+    """Images and labels on one device, indexed by tensors of indices.
+
+    Args:
+        image_set: The images and labels.
+    """
 
     def __init__(self, image_set: ImageSet) -> None:
         self.images = image_set.images
@@ -32,7 +35,7 @@ class InMemoryImages(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        indices = indices.to(self.images.device, non_blocking=True)  # a GPU's queue of work needn't be empty for it
+        indices = indices.to(self.images.device, non_blocking=True)  # doesn't wait for the GPU
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
@@ -46,34 +49,51 @@ class IndexedImages(InMemoryImages):
         return (*super().__getitem__(indices), indices)
 
 
-class BatchSampler(DistributedSampler[Batch]):
+class BatchSampler:
     """Index tensors of one batch each; every process of a distributed run draws its own share.
 
     The order follows from the seed and the epoch alone. Shuffled (training) shares are padded to equal length by
-    repeating images, as gradient averaging needs; ordered (evaluation) shares hold every image exactly once. A single
-    image left over for training joins the batch before it: batch normalization can't learn from one.
+    repeating images, because averaging gradients needs equal lengths. Ordered (evaluation) shares hold every image
+    exactly once. A single image left over for training joins the batch before it: batch normalization can't learn from
+    one image.
+
+    Args:
+        count: Number of images.
+        batch_size: Images in a batch.
+        shuffle: Whether to draw in random order, for training.
+        seed: Seed of the order.
+        num_replicas: Number of processes.
+        rank: Index of this process.
     """
 
     def __init__(
-        self, dataset: InMemoryImages, *, batch_size: int, shuffle: bool, seed: int, num_replicas: int, rank: int
+        self, count: int, *, batch_size: int, shuffle: bool = False, seed: int = 0, num_replicas: int = 1, rank: int = 0
     ) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle, seed)
+        self.count = count
         self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
         self.start = 0
         self.drawn = 0
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn; Lightning calls this."""
+        self.epoch = epoch
+
     def _share(self) -> Tensor:
-        count = len(self.dataset)  # type: ignore[arg-type]
         if not self.shuffle:
-            return torch.arange(self.rank, count, self.num_replicas)
+            return torch.arange(self.rank, self.count, self.num_replicas)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(count, generator=generator)
-        missing = -count % self.num_replicas
+        order = torch.randperm(self.count, generator=generator)
+        missing = -self.count % self.num_replicas
         return torch.cat([order, order[:missing]])[self.rank :: self.num_replicas]
 
-    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
-        # A generator, which does nothing before the first batch is asked for: Lightning sets a continued run's epoch
-        # when it has already called iter().
+    def __iter__(self) -> Iterator[Tensor]:
+        # A generator does nothing before its first item is asked for. Lightning sets the epoch of a continued run
+        # after it has called iter().
         start, self.start = self.start, 0
         batches = list(self._share().split(self.batch_size))
         batches[len(self) - 1 :] = [torch.cat(batches[len(self) - 1 :])]
@@ -82,39 +102,37 @@ class BatchSampler(DistributedSampler[Batch]):
             yield batch
 
     def __len__(self) -> int:
-        count = len(self.dataset)  # type: ignore[arg-type]
-        share = len(range(0 if self.shuffle else self.rank, count, self.num_replicas))
+        share = len(range(0 if self.shuffle else self.rank, self.count, self.num_replicas))
         one_is_left = self.shuffle and share > self.batch_size > 1 and share % self.batch_size == 1
         return -(-share // self.batch_size) - one_is_left
 
 
-class BatchLoader(DataLoader[Batch]):
-    """A DataLoader that Lightning can continue in the middle of an epoch, and that has no worker processes: a slice of
-    memory is not worth handing over."""
+class BatchLoader:
+    """The batches of one epoch, for a Lightning Trainer; training can be continued in the middle of an epoch.
 
-    sampler: BatchSampler
+    This is a plain iterable, not a `torch.utils.data.DataLoader`: slicing memory is faster than any worker process
+    could be. Lightning therefore neither replaces its sampler nor recommends workers.
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        return (self.dataset[indices] for indices in self.sampler)
+    Args:
+        images: The images and labels to slice.
+        sampler: The indices of each batch.
+    """
+
+    def __init__(self, images: InMemoryImages, sampler: BatchSampler) -> None:
+        self.images = images
+        self.sampler = sampler
+        self.batch_sampler = None  # as in a DataLoader whose sampler gives whole batches; Lightning looks for it
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.images[indices] for indices in self.sampler)
 
     def state_dict(self) -> dict[str, int]:
+        """The position in the epoch; Lightning saves it in checkpoints."""
         return {"drawn": self.sampler.drawn}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start the next epoch at a saved position."""
         self.sampler.start = state["drawn"]
-
-
-def batch_loader(
-    dataset: InMemoryImages,
-    *,
-    batch_size: int,
-    shuffle: bool = False,
-    seed: int = 0,
-    num_replicas: int = 1,
-    rank: int = 0,
-) -> BatchLoader:
-    """A DataLoader over whole batches."""
-    sampler = BatchSampler(
-        dataset, batch_size=batch_size, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank
-    )
-    return BatchLoader(dataset, batch_size=None, sampler=sampler)

@@ -52,9 +52,9 @@ def corrupt(images: Tensor, corruption: Corruption, severity: int, *, seed: int 
 def check(corruption: str | None, severity: int) -> None:
     """Say what is wrong with a corruption or a severity, if something is."""
     if corruption not in (None, *CORRUPTIONS):
-        raise UserError(f"--data.corruption {corruption}: use one of {', '.join(CORRUPTIONS)}.")
+        raise UserError(f"corruption={corruption!r} is unknown: use one of {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
-        raise UserError(f"--data.severity {severity} is out of range: use 1 (hardly visible) to 5.")
+        raise UserError(f"severity={severity} is out of range: use 1 (hardly visible) to 5.")
 
 
 def _noise(images: Tensor, deviation: float, seed: int) -> Tensor:

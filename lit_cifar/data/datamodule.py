@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lit_cifar.data.augmentation import random_crop, random_flip
-from lit_cifar.data.batches import Batch, IndexedImages, InMemoryImages, batch_loader
+from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
 from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures
+from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
 
@@ -31,8 +31,12 @@ class CIFAR10DataModule(LightningDataModule):
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
         batch_size: Images in a batch (of one process).
-        val_size: Images of the training set that are held out for validation, the same number of every class.
-        seed: Seed of the train/validation split, of the order of the training images, and of noise on test images.
+        val_size: Training images that are held out for validation, the same share of every class. Below 1 it is a share
+            of the training images, 0.1 for a tenth. Default: the source's own validation images, or else a tenth.
+        train_size: Use only so many training images, the same share of every class; the validation images don't count.
+            A smaller set is part of a larger one. Default: all.
+        seed: Seed of the validation split and of `train_size`, of the order of the training images, and of noise on
+            test images.
         flip: Mirror training images left to right at random.
         crop_padding: Pad training images by this many pixels and cut them out at random; 0 is off.
         pictures: For `predict`: a folder of pictures of any size, or one picture. Default: the test images.
@@ -48,7 +52,8 @@ class CIFAR10DataModule(LightningDataModule):
         data_dir: str = "data",
         urls: list[str] | None = None,
         batch_size: int = 128,
-        val_size: int = 5000,
+        val_size: int | float | None = None,
+        train_size: int | None = None,
         seed: int = 0,
         flip: bool = False,
         crop_padding: int = 0,
@@ -59,18 +64,14 @@ class CIFAR10DataModule(LightningDataModule):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         self.init_args: Mapping[str, Any] = given
-        if batch_size < 1:
-            raise UserError(f"--data.batch_size {batch_size} is too small: a batch has at least 1 image.")
-        if val_size < 1:
-            raise UserError(f"--data.val_size {val_size} is too small: early stopping needs validation images.")
-        if crop_padding < 0:
-            raise UserError(f"--data.crop_padding {crop_padding} is negative: use 0 for no cropping.")
+        _check(batch_size=batch_size, val_size=val_size, crop_padding=crop_padding)
         check(corruption, severity)
         if corruption and pictures:
-            raise UserError("--data.corruption is of the test images, not of --data.pictures: leave one of them out.")
+            raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
         self.source = open_source(source, Path(data_dir), **({"urls": urls} if urls else {}))
         self.batch_size = batch_size
         self.val_size = val_size
+        self.train_size = train_size
         self.seed = seed
         self.flip = flip
         self.crop_padding = crop_padding
@@ -125,8 +126,7 @@ class CIFAR10DataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sets:
-            images = self.source.train()
-            train, val = (_subset(images, indices) for indices in self.split_indices(images.labels))
+            train, val = self._train_and_val()
             self._sets |= {"train": InMemoryImages(train), "val": InMemoryImages(val)}
         if stage == "test" and "test" not in self._sets:
             self._sets["test"] = IndexedImages(self._test_images())
@@ -134,19 +134,29 @@ class CIFAR10DataModule(LightningDataModule):
             self._sets["predict"] = InMemoryImages(self._images_to_predict())
 
     def split_indices(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The indices of the training and of the validation images, of the labels [N] of the whole training set."""
-        return split_indices(labels, self.val_size, self.seed, len(self.class_names))
+        """The indices of the training and of the validation images, of the labels [N] of the source's training set.
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", shuffle=True)
+        There are no validation images among them if the source brings its own.
+        """
+        classes = len(self.class_names)
+        if self.val_size is None and self.source.val() is not None:
+            train, val = torch.arange(len(labels)), torch.arange(0)
+        else:
+            train, val = split_indices(labels, self.val_size or DEFAULT_SHARE, self.seed, classes)
+        if self.train_size is not None:
+            train = train[reduced_indices(labels[train], self.train_size, self.seed, classes)]
+        return train, val
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> BatchLoader:
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> BatchLoader:
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> BatchLoader:
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> BatchLoader:
         return self._loader("predict")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -159,21 +169,25 @@ class CIFAR10DataModule(LightningDataModule):
             images = random_crop(images, self.crop_padding)
         return images, labels
 
-    def _loader(self, name: str, *, shuffle: bool = False) -> DataLoader[Batch]:
-        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        images = self._sets[name]
-        if self.trainer:  # all at once: 50,000 images are 154 MB, and each batch would have to be waited for
+    def _loader(self, name: str, *, training: bool = False) -> BatchLoader:
+        images, shuffle, world_size, rank = self._sets[name], training, 1, 0
+        if self.trainer:
+            # all at once: 50,000 images are 154 MB, and each batch would have to be waited for
             images = images.to(self.trainer.strategy.root_device)
+            shuffle = training and not self.trainer.overfit_batches  # type: ignore[attr-defined]
+            world_size, rank = self.trainer.world_size, self.trainer.global_rank
         # Evaluation holds no gradients: larger batches only save time.
-        batch_size = self.batch_size if shuffle else max(self.batch_size, 500)
-        return batch_loader(
-            images,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            num_replicas=world_size,
-            rank=rank,
+        batch_size = self.batch_size if training else max(self.batch_size, 500)
+        sampler = BatchSampler(
+            len(images), batch_size=batch_size, shuffle=shuffle, seed=self.seed, num_replicas=world_size, rank=rank
         )
+        return BatchLoader(images, sampler)
+
+    def _train_and_val(self) -> tuple[ImageSet, ImageSet]:
+        images = self.source.train()
+        train, val = self.split_indices(images.labels)
+        own = None if len(val) else self.source.val()
+        return _subset(images, train), own or _subset(images, val)
 
     def _test_images(self) -> ImageSet:
         test = self.source.test()
@@ -202,43 +216,14 @@ DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10Data
 """The constructor's arguments where none are given."""
 
 
-def split(image_set: ImageSet, val_size: int, seed: int, num_classes: int) -> tuple[ImageSet, ImageSet]:
-    """Hold out a stratified validation set: each class keeps its share, within one image; the rest is for training.
-
-    Raises:
-        UserError: if no training image of some class would be left.
-    """
-    train, val = split_indices(image_set.labels, val_size, seed, num_classes)
-    return _subset(image_set, train), _subset(image_set, val)
-
-
-def split_indices(labels: Tensor, val_size: int, seed: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    """The indices of the training and of the validation images that `split` takes, in ascending order."""
-    counts = torch.bincount(labels, minlength=num_classes).tolist()
-    if val_size > len(labels) - num_classes:
-        raise UserError(
-            f"--data.val_size {val_size} is too large: there are {len(labels)} training images of {num_classes} "
-            f"classes, and each class must keep some for training. Use at most {len(labels) - num_classes}."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    held_out = []
-    for label, share in enumerate(_shares(counts, val_size)):
-        members = (labels == label).nonzero().squeeze(1)
-        held_out.append(members[torch.randperm(len(members), generator=generator)[:share]])
-    is_val = torch.zeros(len(labels), dtype=torch.bool)
-    is_val[torch.cat(held_out)] = True
-    return (~is_val).nonzero().squeeze(1), is_val.nonzero().squeeze(1)
+def _check(*, batch_size: int, val_size: float | None, crop_padding: int) -> None:
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is too small: a batch has at least 1 image.")
+    if val_size is not None and (val_size <= 0 or (val_size > 1 and val_size != int(val_size))):
+        raise UserError(f"val_size={val_size:g} can't be used: give a number of images, or a share between 0 and 1.")
+    if crop_padding < 0:
+        raise UserError(f"crop_padding={crop_padding} is negative: use 0 for no cropping.")
 
 
-def _shares(counts: Sequence[int], total: int) -> list[int]:
-    """Divide a total in proportion to the counts, in whole numbers (largest remainders)."""
-    exact = [total * count / sum(counts) for count in counts]
-    shares = [int(share) for share in exact]
-    by_remainder = sorted(range(len(counts)), key=lambda index: shares[index] - exact[index])
-    for index in by_remainder[: total - sum(shares)]:
-        shares[index] += 1
-    return shares
-
-
-def _subset(image_set: ImageSet, chosen: Tensor) -> ImageSet:
-    return ImageSet(image_set.images[chosen], image_set.labels[chosen])
+def _subset(image_set: ImageSet, indices: Tensor) -> ImageSet:
+    return ImageSet(image_set.images[indices], image_set.labels[indices])

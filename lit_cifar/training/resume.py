@@ -11,7 +11,16 @@ from jsonargparse import Namespace
 from lit_cifar.utils.errors import UserError
 
 CHECKPOINTS, LAST, CONFIG = "checkpoints", "last.ckpt", "config.yaml"
-FIXED = ("model", "data.source", "data.batch_size", "data.val_size", "data.seed", "data.flip", "data.crop_padding")
+FIXED = (
+    "model",
+    "data.source",
+    "data.batch_size",
+    "data.val_size",
+    "data.train_size",
+    "data.seed",
+    "data.flip",
+    "data.crop_padding",
+)
 """Options that a run keeps from its beginning to its end."""
 
 

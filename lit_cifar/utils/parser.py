@@ -28,9 +28,20 @@ class OneLineErrorParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         variants.available()  # jsonargparse finds only what is imported
+        variants.use_folder(Path("variants"))
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.append(here)
         super().__init__(*args, **kwargs)
+
+    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        """As jsonargparse's; a variant in the current `variants/` folder is imported if the command line names it."""
+        variants.load_named(" ".join(map(str, sys.argv[1:] if args is None else args)))
+        return super().parse_args(args, *others, **options)
+
+    def parse_object(self, cfg_obj: Any, *others: Any, **options: Any) -> Any:
+        """As jsonargparse's, with the variants in the current folder that it names."""
+        variants.load_named(str(cfg_obj))
+        return super().parse_object(cfg_obj, *others, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(readable(message)) from ex

@@ -13,8 +13,6 @@ UNFOUNDED = (
     ".*is smaller than the logging interval.*",
     # `test` and `predict` have no use for the callbacks of `fit`.
     ".*callbacks used to create the checkpoint need to be provided.*",
-    # Batches are slices of memory: worker processes would only slow them down.
-    ".*does not have many workers.*",
     # main() takes arguments, for tests; they are those of the command line all the same.
     "LightningCLI's args parameter is intended to run from within Python.*",
     # TensorBoard's events are already in the folder that `metrics.csv` shares.

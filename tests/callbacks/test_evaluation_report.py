@@ -14,7 +14,7 @@ from torch import nn
 
 import variants
 from lit_cifar.callbacks import EvaluationReport, UncertaintyFigures
-from lit_cifar.data.batches import InMemoryImages, batch_loader
+from lit_cifar.data.batches import BatchLoader, BatchSampler, InMemoryImages
 from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
@@ -149,7 +149,8 @@ def test_predictions_do_not_depend_on_the_batch_size(data: CIFAR10DataModule, tm
     model, predict = untrained(mc_samples=10), trainer(tmp_path)
     found = []
     for batch_size in (30, 7):
-        loader = batch_loader(InMemoryImages(ImageSet(images, torch.arange(30))), batch_size=batch_size)
+        sampler = BatchSampler(30, batch_size=batch_size)
+        loader = BatchLoader(InMemoryImages(ImageSet(images, torch.arange(30))), sampler)
         batches = predict.predict(model, loader)
         found.append({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
     for name, values in found[0].items():

@@ -254,7 +254,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(lit_cifar: Run, workspace: Path
 def test_val_size_too_large(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
     code, _, err = lit_cifar("fit", "--model.variant", "ELU", *on_pictures, "--data.val_size", 119)
     assert code != 0
-    assert "--data.val_size 119 is too large" in err
+    assert "val_size=119 is too large" in err
 
 
 def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_good_checkpoint(

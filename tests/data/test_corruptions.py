@@ -86,7 +86,7 @@ def test_only_the_test_images_are_corrupted_and_their_name_says_so(pictures: Pat
     assert torch.equal(corrupted.val_images, plain.val_images)
     expected = corrupt(plain.test_images.images, "noise", 4)
     assert torch.equal(corrupted.test_images.images, expected)
-    assert torch.equal(corrupted.predict_dataloader().dataset.images, expected)
+    assert torch.equal(corrupted.predict_dataloader().images.images, expected)
     assert "severity" not in plain.data_source
     assert corrupted.data_source == f"{plain.data_source}, test images CORRUPTED by noise, severity 4 of 5"
 
@@ -94,9 +94,9 @@ def test_only_the_test_images_are_corrupted_and_their_name_says_so(pictures: Pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"corruption": "fog"}, "--data.corruption fog: use one of noise, blur"),
-        ({"corruption": "noise", "severity": 6}, "--data.severity 6 is out of range"),
-        ({"corruption": "noise", "pictures": "mine"}, "not of --data.pictures"),
+        ({"corruption": "fog"}, "corruption='fog' is unknown: use one of noise, blur"),
+        ({"corruption": "noise", "severity": 6}, "severity=6 is out of range"),
+        ({"corruption": "noise", "pictures": "mine"}, "not of pictures"),
     ],
 )
 def test_mistakes_are_named(options: dict[str, object], message: str) -> None:

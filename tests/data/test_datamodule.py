@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 
 from lit_cifar.data.augmentation import random_crop, random_flip
-from lit_cifar.data.batches import InMemoryImages, batch_loader
-from lit_cifar.data.datamodule import CIFAR10DataModule, split
+from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, InMemoryImages
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale, pixel_statistics
 from lit_cifar.data.sources import ImageSet
+from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
 
@@ -20,6 +24,11 @@ def numbered(count: int, classes: int = 3) -> ImageSet:
     images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = torch.arange(count) % 256, torch.arange(count) // 256
     return ImageSet(images, torch.arange(count) % classes)
+
+
+def split(image_set: ImageSet, size: float, seed: int, num_classes: int) -> list[ImageSet]:
+    found = split_indices(image_set.labels, size, seed, num_classes)
+    return [ImageSet(image_set.images[indices], image_set.labels[indices]) for indices in found]
 
 
 def numbers(images: torch.Tensor) -> list[int]:
@@ -41,20 +50,53 @@ def test_split_shares_what_does_not_divide() -> None:
 
 
 def test_split_leaves_every_class_some_training_images() -> None:
-    with pytest.raises(UserError, match="--data.val_size 598 is too large"):
+    with pytest.raises(UserError, match="val_size=598 is too large"):
         split(numbered(600), 598, 0, 3)
+
+
+def test_a_share_is_held_out_by_default() -> None:
+    data = CIFAR10DataModule(source="synthetic")
+    assert data.val_size is None
+    assert len(split(numbered(600), DEFAULT_SHARE, 0, 3)[1]) == 60
+    assert len(split(numbered(600), 0.25, 0, 3)[1]) == 150
+    assert torch.bincount(split(numbered(12), 0.1, 0, 3)[1].labels).tolist() == [1, 1, 1], "each class at least one"
+
+
+def test_a_smaller_training_set_is_part_of_a_larger_one() -> None:
+    labels = numbered(600).labels
+    small, large, other = (reduced_indices(labels, size, seed, 3) for size, seed in ((30, 0), (90, 0), (30, 1)))
+    assert torch.bincount(labels[small]).tolist() == [10, 10, 10]
+    assert set(small.tolist()) < set(large.tolist())
+    assert small.tolist() != other.tolist()
+
+
+def test_the_training_set_s_size_does_not_change_the_validation_set(pictures: Path) -> None:
+    def prepared(**options: int) -> CIFAR10DataModule:
+        data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, **options)
+        data.prepare_data()
+        data.setup("fit")
+        return data
+
+    every, some = prepared(), prepared(train_size=12)
+    assert (len(every.train_images), len(some.train_images)) == (90, 12)
+    assert torch.equal(every.val_images, some.val_images)
+    with pytest.raises(UserError, match=r"train_size=91 can't be used: there are 90 training images of 3.*Use 3 to 90"):
+        prepared(train_size=91)
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3])
 def test_training_order_follows_seed_and_epoch_and_covers_everything(num_replicas: int) -> None:
-    dataset = InMemoryImages(numbered(100))
+    images = InMemoryImages(numbered(100))
 
     def epoch(number: int, seed: int = 0) -> list[int]:
         seen: list[int] = []
         for rank in range(num_replicas):
-            loader = batch_loader(dataset, batch_size=16, shuffle=True, seed=seed, num_replicas=num_replicas, rank=rank)
-            loader.sampler.set_epoch(number)
-            batches = [numbers(images) for images, _ in loader]
+            sampler = BatchSampler(
+                len(images), batch_size=16, shuffle=True, seed=seed, num_replicas=num_replicas, rank=rank
+            )
+            sampler.set_epoch(number)
+            loader = BatchLoader(images, sampler)
+            batches = [numbers(batch) for batch, _ in loader]
             assert len(batches) == len(loader)
             seen += [n for batch in batches for n in batch]
         return seen
@@ -67,9 +109,10 @@ def test_training_order_follows_seed_and_epoch_and_covers_everything(num_replica
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3])
 def test_evaluation_sees_every_image_exactly_once(num_replicas: int) -> None:
-    dataset = InMemoryImages(numbered(100))
-    loaders = [batch_loader(dataset, batch_size=16, num_replicas=num_replicas, rank=r) for r in range(num_replicas)]
-    seen = [number for loader in loaders for images, _ in loader for number in numbers(images)]
+    images = InMemoryImages(numbered(100))
+    samplers = [BatchSampler(100, batch_size=16, num_replicas=num_replicas, rank=r) for r in range(num_replicas)]
+    loaders = [BatchLoader(images, sampler) for sampler in samplers]
+    seen = [number for loader in loaders for batch, _ in loader for number in numbers(batch)]
     assert sorted(seen) == list(range(100))
 
 
@@ -145,3 +188,43 @@ def test_batches_are_cut_where_the_images_are() -> None:
     images, labels = InMemoryImages(image_set).to("meta")[torch.tensor([3, 1])]
     assert (images.device.type, labels.device.type) == ("meta", "meta")
     assert images.shape == (2, 3, 32, 32)
+
+
+class Linear(LightningModule):
+    """A model of somebody else's, which remembers the images that it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3072, 3)
+        self.seen: list[float] = []
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        images, labels = batch
+        self.seen += images.double().std((1, 2, 3)).tolist()
+        return torch.nn.functional.cross_entropy(self.layer(images.flatten(1) / 255), labels)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        assert len(batch[0]) == 30
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+@pytest.mark.parametrize("options", [{}, {"overfit_batches": 2}], ids=["all", "overfit"])
+def test_any_trainer_takes_the_data_without_advice_on_any_number_of_cpus(
+    options: dict[str, int], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning recommends worker processes for every DataLoader; here they would only slow things down."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=16)
+    model = Linear()
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, **quiet, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You requested to overfit")
+        trainer.fit(model, datamodule=data)
+    trainer.validate(model, datamodule=data, verbose=False)
+    half = len(model.seen) // 2
+    assert half == (32 if options else 90)
+    assert (model.seen[:half] == model.seen[half:]) is bool(options), "overfitting repeats the same batches"

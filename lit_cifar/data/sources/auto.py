@@ -68,6 +68,9 @@ class AutoSource(Source):
     def train(self) -> ImageSet:
         return self.chosen.train()
 
+    def val(self) -> ImageSet | None:
+        return self.chosen.val()
+
     def test(self) -> ImageSet:
         return self.chosen.test()
 

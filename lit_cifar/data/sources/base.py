@@ -62,6 +62,10 @@ class Source(ABC):
     def train(self) -> ImageSet:
         """The training set, in an order that never changes."""
 
+    def val(self) -> ImageSet | None:
+        """Validation images that the source brings itself; None if they are to be held out from the training set."""
+        return None
+
     @abstractmethod
     def test(self) -> ImageSet:
         """The test set, in an order that never changes."""

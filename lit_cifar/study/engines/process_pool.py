@@ -29,11 +29,6 @@ Epoch = tuple[str, int, float]
 """What a `Report` is told."""
 
 
-def default_workers() -> int:
-    """One for each core."""
-    return os.cpu_count() or 1
-
-
 def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
     """Do the runs in worker processes.
 
