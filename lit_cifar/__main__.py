@@ -15,6 +15,7 @@ commands:
   validate     measure a checkpoint on the validation images
   test         measure a checkpoint on the test images:  lit-cifar test --ckpt_path best.ckpt
   predict      label pictures:  lit-cifar predict --ckpt_path best.ckpt --data.pictures my_pictures
+  export       write a checkpoint to ONNX or torch.export:  lit-cifar export --ckpt_path best.ckpt --format onnx
   lr-find      search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
   compare      train several variants with several seeds and report what differs:  lit-cifar compare --quick
   variants     list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own

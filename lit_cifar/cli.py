@@ -6,6 +6,7 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from lit_cifar.commands.paths import check_paths
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
@@ -19,6 +20,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     try:
         with one_report_of_system_errors():
+            check_paths(command, arguments)
             _run(command, arguments)
     except UserError as error:
         return _fail(str(error), error.exit_code)
@@ -51,6 +53,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         from lit_cifar.commands.lr_find import lr_find
 
         lr_find(arguments)
+    elif command == "export":
+        from lit_cifar.commands.export import export
+
+        export(arguments)
     elif command == "variants":
         from lit_cifar.commands.variants import run_variants_command
 

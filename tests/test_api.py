@@ -99,6 +99,8 @@ def test_fit_test_and_predict(data: lit_cifar.CIFAR10DataModule, pictures: Path)
     assert {"confusion_matrix", "reliability", "samples"} <= set(tested.figures)
     assert tested._repr_html_().count("<img") == 2
 
+    again = lit_cifar.test(trained.checkpoint, **CPU)  # which knows its data
+    assert again.evaluation["data_source"] == data.data_source
     predictions = lit_cifar.predict(trained.checkpoint, pictures / "test", **CPU)
     assert (predictions["label"] == predictions["prediction"]).mean() == tested.scores.at[
         "accuracy", "one pass, no dropout"

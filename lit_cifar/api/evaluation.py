@@ -135,7 +135,7 @@ def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassif
     if isinstance(trained, TrainingResult):
         return trained.model, data or trained.data
     model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)
-    return model, data or CIFAR10DataModule()
+    return model, data or CIFAR10DataModule(**model.trained_on)
 
 
 def _trainer(**options: Any) -> Trainer:

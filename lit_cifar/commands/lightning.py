@@ -23,10 +23,10 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-import variants
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
 from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
 from lit_cifar.callbacks.run_description import SaveConfig
+from lit_cifar.commands.checkpoint_options import check_variant, data_options
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints, resume
 from lit_cifar.training.loggers import run_loggers
@@ -57,7 +57,7 @@ class LitCifarCLI(LightningCLI):
         super().__init__(
             LitClassifier,
             CIFAR10DataModule,
-            args=[*self.began_with, *args[1:]] if self.continued else list(args),
+            args=[*(self.began_with or [args[0], *self._known(args)]), *args[1:]],
             parser_class=OneLineErrorParser,
             parser_kwargs={"prog": "lit-cifar", "description": "Train and measure a variant on CIFAR-10."},
             save_config_callback=SaveConfig,
@@ -71,6 +71,17 @@ class LitCifarCLI(LightningCLI):
             },
         )
 
+    def _known(self, args: Sequence[str]) -> list[str]:
+        """Options that the checkpoint decides where the command line says nothing."""
+        return data_options(args[1:]) if args[0] in EVALUATION_COMMANDS else []
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; `--data.seed` is that of `--seed_everything` unless it is given: one seed decides everything."""
+        super().parse_arguments(parser, args)
+        given = self.config[self.config.subcommand]
+        if given.data.seed is None:
+            given.data.seed = int(given.seed_everything)
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         self._preparing = subcommand
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -80,6 +91,7 @@ class LitCifarCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Each command gets the callbacks that it has a use for."""
+        parser.set_defaults({"data.seed": None})
         if self._preparing == "fit":
             parser.add_lightning_class_args(EarlyStopping, "early_stopping")
             parser.set_defaults({f"early_stopping.{name}": value for name, value in EARLY_STOPPING.items()})
@@ -103,7 +115,7 @@ class LitCifarCLI(LightningCLI):
         given.model.learning_rate = described["learning_rate"]
         spec = described["variant"]
         if given.model.variant is None:
-            variants.from_spec(spec)  # which must know it: a checkpoint can't make anything be imported
+            check_variant(spec, given.ckpt_path)
         if given.model.variant is None or given.model.variant.class_path == spec["class_path"]:
             given.model.variant = Namespace(class_path=spec["class_path"], init_args=Namespace(**spec["init_args"]))
 

@@ -119,23 +119,27 @@ def _from(described: dict[str, Any]) -> str:
 
 
 def _check(name: str) -> None:
-    variant_class = _named(name)
+    found = variant_class(name)
     from lit_cifar.conformance import results
     from lit_cifar.utils.warnings import silence_lightning
 
     silence_lightning()
     console = Console(highlight=False, soft_wrap=True)
     failed = 0
-    for promise, reason in results(variant_class):
+    for promise, reason in results(found):
         failed += bool(reason)
         mark = "[red]✗[/red]" if reason else "[green]✓[/green]"
         console.print(f"{mark} {escape(promise)}{escape(f': {reason}' if reason else '')}")
     if failed:
-        raise UserError(f"{variant_class.__name__} breaks {failed} of its promises.")
+        raise UserError(f"{found.__name__} breaks {failed} of its promises.")
 
 
-def _named(name: str) -> type[Variant]:
-    """The class of a registered name, or of a class path, which is imported from the current folder too."""
+def variant_class(name: str) -> type[Variant]:
+    """The class of a registered name, or of a class path, which is imported from the current folder too.
+
+    Raises:
+        UserError: if there is no such class.
+    """
     module, _, class_name = name.rpartition(".")
     if not module:
         return variants.get(name)

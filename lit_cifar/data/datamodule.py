@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_cifar.data.augmentation import random_crop, random_flip
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
-from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures
+from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures, settled
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
@@ -87,6 +87,14 @@ class CIFAR10DataModule(LightningDataModule):
     def __repr__(self) -> str:
         changed = (f"{name}={value!r}" for name, value in self.init_args.items() if value != DEFAULTS[name])
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The constructor's arguments that decide which images there are and which of them are for validation."""
+        return {
+            **{name: self.init_args[name] for name in ORIGIN},
+            "source": settled(self.init_args["source"], self.source),
+        }
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -211,6 +219,8 @@ class CIFAR10DataModule(LightningDataModule):
             self.picture_labels = [self.class_names[label] for label in test.labels.tolist()]
         return ImageSet(images, torch.arange(len(images)))
 
+
+ORIGIN = ("source", "data_dir", "val_size", "train_size", "seed")
 
 DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
 """The constructor's arguments where none are given."""

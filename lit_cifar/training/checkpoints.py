@@ -19,13 +19,23 @@ from lit_cifar.utils.files import replaced_when_complete
 KEY = "lit_cifar"
 
 
-def describe(variant: variants.Variant, class_names: Sequence[str], learning_rate: float) -> dict[str, Any]:
-    """Everything besides the weights that rebuilds a classifier, as plain data."""
+def describe(
+    variant: variants.Variant, class_names: Sequence[str], learning_rate: float, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything besides the weights that rebuilds a classifier, as plain data.
+
+    Args:
+        variant: The recipe of its network.
+        class_names: Names of the classes.
+        learning_rate: The learning rate it was trained with.
+        data: Arguments of CIFAR10DataModule that give the images it was trained with.
+    """
     return {
         "version": lit_cifar.__version__,
         "variant": variants.to_spec(variant),
         "class_names": list(class_names),
         "learning_rate": learning_rate,
+        "data": dict(data),
     }
 
 

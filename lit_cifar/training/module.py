@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +100,7 @@ class LitClassifier(LightningModule):
         self.sparsity = sparsity
         self.network: nn.Sequential | None = None
         self.class_names: tuple[str, ...] = ()
+        self.trained_on: Mapping[str, Any] = {}
         self.mc_samples = mc_samples
         self.compile_step = compile
         self._compiled: CompiledGradients | None = None
@@ -125,6 +126,7 @@ class LitClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             shorten_epochs(self.trainer)
+            self.trained_on = self.trainer.datamodule.origin  # type: ignore[attr-defined]
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""
@@ -242,10 +244,13 @@ class LitClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:
-            checkpoint[checkpoints.KEY] = checkpoints.describe(self.variant, self.class_names, self.learning_rate)
+            checkpoint[checkpoints.KEY] = checkpoints.describe(
+                self.variant, self.class_names, self.learning_rate, self.trained_on
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         described = checkpoints.description(checkpoint)
+        self.trained_on = described.get("data", {})
         if self.network is None:
             mean = checkpoint["state_dict"]["network.scale.mean"]
             self.build(described["class_names"], Scale.empty(tuple(mean.shape)))

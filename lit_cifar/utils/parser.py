@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,9 +35,13 @@ class OneLineErrorParser(LightningArgumentParser):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
-        """As jsonargparse's; a variant in the current `variants/` folder is imported if the command line names it."""
-        variants.load_named(" ".join(map(str, sys.argv[1:] if args is None else args)))
-        return super().parse_args(args, *others, **options)
+        """As jsonargparse's, but a class may follow its options.
+
+        A variant in the current `variants/` folder is imported if the command line names it.
+        """
+        typed = class_before_options([str(argument) for argument in (sys.argv[1:] if args is None else args)])
+        variants.load_named(" ".join(typed))
+        return super().parse_args(typed, *others, **options)
 
     def parse_object(self, cfg_obj: Any, *others: Any, **options: Any) -> Any:
         """As jsonargparse's, with the variants in the current folder that it names."""
@@ -45,6 +50,28 @@ class OneLineErrorParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(readable(message)) from ex
+
+
+CHOSEN_CLASSES = ("--model.variant", "--model.optimizer", "--model.scheduler", "--trainer.logger")
+"""Options that name a class, which must stand before the options of that class."""
+
+
+def class_before_options(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, but `--model.variant SELU` before `--model.variant.depth 10`."""
+    groups: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument.startswith("--"):
+            groups.append([])
+        groups[-1].append(argument)
+    for chosen in CHOSEN_CLASSES:
+        own = [group for group in groups if group and group[0].partition("=")[0] == chosen]
+        first = next(
+            (at for at, group in enumerate(groups) if group and group[0].startswith(f"{chosen}.")), len(groups)
+        )
+        if len(own) == 1 and first < groups.index(own[0]):
+            groups.remove(own[0])
+            groups.insert(first, own[0])
+    return [argument for group in groups for argument in group]
 
 
 def readable(message: str) -> str:

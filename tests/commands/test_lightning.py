@@ -326,6 +326,7 @@ def test_a_variant_of_the_users_own_by_its_class_path(
     )
     assert code == 0, err
     best = workspace / "logs/fit/Mine/version_0/checkpoints/best.ckpt"
+    best = best.rename("best.ckpt")
     code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
     assert code != 0
     assert "--model.variant my_module_a.Mine" in err, "a checkpoint alone must not make us import anything"

@@ -1,0 +1,60 @@
+"""What a checkpoint says about the options of `validate`, `test`, `predict` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import variants
+from lit_cifar.training import checkpoints, resume
+from lit_cifar.utils.errors import UserError
+
+
+def data_options(arguments: Sequence[str]) -> list[str]:
+    """The data that the checkpoint was trained with, as options of the command line.
+
+    Empty if the command line names a source itself, or the checkpoint doesn't know its data: those of earlier versions
+    don't.
+
+    Args:
+        arguments: What was typed after the command.
+
+    Raises:
+        UserError: if the checkpoint can't be read.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--data.source", dest="source")
+    typed, _ = parser.parse_known_args(list(arguments))
+    if not typed.ckpt_path or typed.source:
+        return []
+    known = checkpoints.description(checkpoints.read(typed.ckpt_path)).get("data", {})
+    return [f"--data.{name}={'null' if value is None else value}" for name, value in known.items()]
+
+
+def check_variant(spec: Mapping[str, Any], checkpoint: str | Path) -> None:
+    """Refuse a checkpoint's variant that nothing but the checkpoint would have us import.
+
+    A registered variant is known already. A class path of the user's own may be imported if the `config.yaml` beside
+    the checkpoint, in this folder's `logs`, names the same: the user has typed it to train the run.
+
+    Raises:
+        variants.VariantError: if the variant isn't known.
+    """
+    if spec["class_path"] != _class_path_of_run(Path(checkpoint)):
+        variants.from_spec(spec)
+
+
+def _class_path_of_run(checkpoint: Path) -> str | None:
+    config = resume.config_of(checkpoint)
+    if not config.is_file() or not config.resolve().is_relative_to(Path("logs").resolve()):
+        return None
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return str(content["model"]["variant"]["class_path"])
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise UserError(f"{config} is not the configuration of a run: {' '.join(str(error).split())}.") from error
