@@ -80,9 +80,7 @@ def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures for TensorBoard: that takes longer than a tiny training or test."""
-    monkeypatch.setattr("lit_cifar.callbacks.LayerStatistics.__init__.__kwdefaults__", {"pictures": False})
-    for callback in ("TestFigures", "UncertaintyFigures"):
-        monkeypatch.setattr(f"lit_cifar.callbacks.{callback}.report", lambda *_: None)
+    monkeypatch.setattr("lit_cifar.callbacks.defaults.default_callbacks.__kwdefaults__", {"figures": False})
 
 
 @pytest.fixture

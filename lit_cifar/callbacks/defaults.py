@@ -1,4 +1,4 @@
-"""The callbacks of every training and test, unless the user gives others."""
+"""The callbacks of every training and test: of `lit-cifar fit` and `test`, of studies, and of a Trainer of your own."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ EARLY_STOPPING = {"monitor": "val/loss", "patience": 20, "check_on_train_epoch_e
 BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
 
 
-def default_callbacks() -> list[Callback]:
+def default_callbacks(*, figures: bool = True) -> list[Callback]:
     """Callbacks that log, draw and check; they have a use in training and in tests.
 
     Add them to a Trainer of your own: `Trainer(callbacks=[*default_callbacks(), …])`.
+
+    Args:
+        figures: Whether to draw figures for TensorBoard at the end, which takes some seconds.
     """
+    drawing: list[Callback] = [NetworkGraph(), TestFigures(), UncertaintyFigures()]
     return [
         EpochTime(),
         LearningRateLogger(),
-        LayerStatistics(),
+        LayerStatistics(figures=figures),
         StopOnNonFiniteLoss(),
         RestoreBestWeights(),
         RunDescription(),
-        NetworkGraph(),
         HParamsRow(),
-        TestFigures(),
-        UncertaintyFigures(),
+        *(drawing if figures else []),
     ]
 
 

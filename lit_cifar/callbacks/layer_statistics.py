@@ -20,31 +20,32 @@ STATISTICS = {
     "gradient_norm": ("gradient norm", None),
     "update_ratio": ("size of an update over size of the weights", None),
 }
-"""What is logged of each layer, in words, and the value a self-normalizing network keeps, if it keeps one."""
+"""The statistics of a layer: a title, and the value that a self-normalizing network keeps, if any."""
 
 
 class LayerStatistics(Callback):
-    """Log how each layer is doing, once an epoch, as `layer_<statistic>/<layer>`, and all of it as pictures at the end.
+    """Log statistics of each layer once an epoch, as `layer_<statistic>/<layer>`, and draw them at the end of training.
 
-    A layer is a named part of the variant's network that has weights; its activations are that part's output for the
-    first validation images. A unit is dead if its output hardly differs between them: by less than a thousandth of the
-    layer's largest output. It has a twin if another unit of its layer gives the same output for every image. Gradient
-    norm and update ratio are those of the epoch's last step.
+    A layer is a named part of the variant's network that has weights. Its activations are its output for the first
+    validation images. A unit is dead if its output for these images varies by less than a thousandth of the layer's
+    largest output. It is a twin if another unit of its layer gives the same output for every image. Gradient norm and
+    update ratio are those of the epoch's last step.
 
     Args:
         images: Number of validation images.
-        pictures: Whether to draw the pictures, which takes some seconds at the end.
+        figures: Whether to draw figures at the end, which takes some seconds.
+        pictures: The former name of `figures`.
     """
 
-    def __init__(self, images: int = 500, *, pictures: bool = True) -> None:
+    def __init__(self, images: int = 500, *, figures: bool = True, pictures: bool | None = None) -> None:
         self.images = images
-        self.pictures = pictures
+        self.figures = figures if pictures is None else pictures
         self._before: dict[str, Tensor] = {}
         self._last_step: dict[str, Tensor] = {}
         self._history: dict[str, Tensor] = {}  # each [epochs, layers]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": dict(self._history)}  # tensors: thousands of numbers would each be pickled on its own
+        return {"history": dict(self._history)}  # tensors, because lists of thousands of numbers are slow to save
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._history = {statistic: torch.as_tensor(rows) for statistic, rows in state_dict["history"].items()}
@@ -80,18 +81,18 @@ class LayerStatistics(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data_source = trainer.datamodule.data_source  # type: ignore[attr-defined]
         for logger in trainer.loggers:
-            if not (self.pictures and isinstance(logger, TensorBoardLogger)):
+            if not (self.figures and isinstance(logger, TensorBoardLogger)):
                 continue
             for statistic, (words, ideal) in STATISTICS.items():
                 values = self._history.get(statistic, torch.empty(0, 0)).T
-                if values.isnan().all():  # no epoch got to its last step
+                if values.isnan().all():  # no epoch reached its last step
                     continue
-                picture = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
-                logger.experiment.add_figure(f"layers/{statistic}", picture, len(values.T) - 1)
+                figure = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
+                logger.experiment.add_figure(f"layers/{statistic}", figure, len(values.T) - 1)
 
 
 def layers(pl_module: LightningModule) -> Mapping[str, nn.Module]:
-    """The named parts of a classifier's network that have weights, from the input on; the scaling isn't one."""
+    """The named parts of a classifier's network that have weights, in their order; the scaling isn't one."""
     return layers_of(pl_module.network)  # type: ignore[arg-type]
 
 
@@ -128,7 +129,7 @@ def unit_statistics(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Each layer's output for uint8 images [N, 3, 32, 32], in evaluation mode, in the order in which they come."""
+    """Each layer's output for uint8 images [N, 3, 32, 32], in evaluation mode, in the order of the forward pass."""
     with outputs_of(layers(pl_module)) as outputs, evaluating(pl_module):
         pl_module(images)
     return outputs
@@ -137,7 +138,7 @@ def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]
 def _share_of_twins(units: Tensor) -> Tensor:
     """The share of columns of [N, units] that equal another column, but for rounding.
 
-    Equal columns have equal weighted sums; that different ones have them too is next to impossible.
+    Equal columns have equal weighted sums, which different columns almost never have.
     """
     weights = torch.arange(1.0, len(units) + 1, device=units.device).cos()
     sums = (weights @ units).sort().values
@@ -148,9 +149,9 @@ def _share_of_twins(units: Tensor) -> Tensor:
 
 @contextmanager
 def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """What each part gives in the forward passes inside the block.
+    """The output of each part in forward passes inside the block.
 
-    Parts that give anything but a tensor, as recurrent ones do, are left out.
+    Parts whose output isn't a tensor, such as recurrent ones, are left out.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -171,7 +172,7 @@ def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, for every part; afterwards each has its own mode again."""
+    """Evaluation mode inside the block; afterwards each part has its former mode."""
     training = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -182,7 +183,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _flat(layer: nn.Module, *, gradients: bool = False) -> Tensor:
-    """A layer's weights, or their gradients, in one row."""
+    """A layer's weights or gradients as one vector."""
     if not gradients:
         return torch.cat([p.detach().flatten() for p in layer.parameters()])
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in layer.parameters()])

@@ -1,30 +1,34 @@
-"""The training step compiled: loss and gradients from one function, in place of eager torch and autograd."""
+"""The training step compiled: one compiled function computes the loss and all gradients, instead of eager autograd."""
 
 from __future__ import annotations
 
 import copy
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch.func import functional_call, grad_and_value
 
 from lit_cifar.data.batches import Batch
-from lit_cifar.speed.memory import arrange, keep_freed_memory, runs_of
+from lit_cifar.speed.hooks import overrides
+from lit_cifar.speed.memory import arrange, contiguous_groups, keep_freed_memory
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.private import warn_missing
 
 WORTHWHILE = 5000
-"""Steps of training in which compiling pays: it takes 5 to 40 seconds and saves 2 to 5 ms a step."""
+"""Training steps from which on compiling pays: it takes 5 to 40 seconds and saves 2 to 5 ms per step."""
 
 UNCHANGING = re.compile(r"__import__\('torch'\)|G\['(?!__import_)|G\['__import_(torch|lit_cifar)(_dot_|'])")
-"""What torch's guards call globals of this file, G['…'], and of torch and this package, G['__import_torch_dot_…']."""
+"""How torch's guards name globals of this file, G['…'], and of torch and this package, G['__import_torch_dot_…']."""
+
+BEFORE_BACKWARD = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward")
+"""Hooks between the forward and the backward pass: a compiled step has finished both before they are called."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -35,101 +39,136 @@ LossFunction = Callable[[Callable[[Tensor], Tensor], Batch], tuple[Tensor, Tenso
 def compile_training_step(
     model: LightningModule, network: nn.Module, loss_function: LossFunction, wanted: bool | Literal["auto"]
 ) -> CompiledGradients | None:
-    """Compile a model's training step when its training starts; None where that isn't wanted or possible.
+    """Compile a model's training step at the start of training; None where that isn't wanted or possible.
 
     Raises:
-        UserError: it is wanted and not possible. With `auto` that is only said.
+        UserError: if it is wanted and not possible. With `auto` a line says that it isn't compiled.
     """
     trainer = model.trainer
     if not wanted or (wanted == "auto" and _planned_steps(trainer) < WORTHWHILE):
         return None
     started = time.perf_counter()
     try:
-        _check_possible(trainer)
-        _say(trainer, "Compiling the training step: up to a minute (--model.compile false goes without) …")
+        _check_possible(trainer, network)
+        say(trainer, "Compiling the training step, which takes up to a minute (compile=false goes without) …")
         with trainer.precision_plugin.train_step_context():
-            compiled = CompiledGradients(network, loss_function, _batch_to_come(trainer, model.device))
+            compiled = CompiledGradients(network, loss_function, _example_batch(trainer, model.device))
     except UserError:  # the user's second Ctrl-C
         raise
-    except Exception as error:  # compilers fail in many ways, and training can do without
+    except Exception as error:  # compilers fail in many ways, and training works without
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if wanted is True:
-            raise UserError(f"The training step can't be compiled: {reason} Leave out --model.compile true.") from error
-        _say(trainer, f"The training step isn't compiled: {reason}")
+            raise UserError(f"The training step can't be compiled: {reason} Leave out compile=true.") from error
+        say(trainer, f"The training step isn't compiled: {reason}")
         return None
-    _say(trainer, f"The training step was compiled in {time.perf_counter() - started:.0f} s.")
+    say(trainer, f"The training step was compiled in {time.perf_counter() - started:.0f} s.")
     return compiled
 
 
 class CompiledGradients:
     """Loss and gradients of a network for batches of one size, by `torch.compile`.
 
-    Forward and backward pass are traced together, so that neither autograd's graph nor a call of Python for each layer
-    is left; on a GPU all of it is one CUDA graph. Random numbers are drawn as eager torch draws them: the gradients
-    are the same, but for rounding.
+    Forward and backward pass are traced together, so neither autograd's graph nor a Python call per layer is left; on a
+    GPU the whole step is one CUDA graph. Random numbers are drawn as eager torch draws them, so the gradients are the
+    same but for rounding.
 
     Args:
-        network: Takes images and returns logits; in the mode and on the device in which it is to be trained.
-        loss_function: A function at a module's top level, so that networks alike share what is compiled.
-        batch: Images [B, C, H, W] and labels [B], of the size to come; nothing is learnt from them.
+        network: Takes images and returns logits; in the mode and on the device in which it will be trained.
+        loss_function: A function at a module's top level, so that networks of the same kind share compiled code.
+        batch: Images [B, C, H, W] and labels [B] of the size to come, used for tracing only.
 
     Raises:
-        Exception: torch can't compile this network here; it has many ways to say so.
+        Exception: if torch can't compile this network here; there are many kinds.
     """
 
     def __init__(self, network: nn.Module, loss_function: LossFunction, batch: Batch) -> None:
-        from lit_cifar.speed.inductor_passes import Rewrites  # takes a second, which other commands shouldn't wait for
-
         keep_freed_memory()
         self.labels_shape = batch[1].shape
         self._network = network
         self._loss_function = loss_function
         self._parameters = dict(network.named_parameters())
+        self._module_hooks = list(_module_hooks(network))
+        self._interrupted = False
         self._written = _buffers_written_into(network, batch)
-        options: dict[str, Any] = {
-            "fallback_random": True,
-            "guard_filter_fn": guards_to_check,
-            "post_grad_custom_post_pass": Rewrites(),
-        }
-        if batch[1].is_cuda:
-            options["triton.cudagraphs"] = True
-        self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=options)
+        self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=_options(batch))
         before = {name: buffer.clone() for name, buffer in self._written.items()}
         with _random_numbers_kept(batch):
             _, _, found = self(batch)
-        if not batch[1].is_cuda:  # whose optimizers take all parameters at once wherever they lie
+        if not batch[1].is_cuda:  # CUDA's optimizers take all parameters at once wherever they lie
             _move_as_gradients(found)
         for name, buffer in self._written.items():
             buffer.copy_(before[name])
 
+    def can_take(self, batch: Batch, trainer: Trainer) -> bool:
+        """Whether the compiled step gives what the eager one would: the last batch of an epoch may be smaller, and a
+        callback may have begun to accumulate gradients or registered hooks."""
+        if any(self._module_hooks) or _have_hooks(self._parameters.values()):
+            if not self._interrupted:
+                say(trainer, "The training step runs eagerly while modules or parameters have hooks.")
+            self._interrupted = True
+            return False
+        return batch[1].shape == self.labels_shape and trainer.accumulate_grad_batches == 1
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor | None]]]:
-        """A batch's mean loss, its totals [3], and each parameter with its gradient, None for frozen ones.
+        """A batch's mean loss, its totals [3], and each parameter with its gradient; frozen ones have None.
 
-        The last gradients are given up first: their memory, which is still in the processor's caches, takes the new.
+        The last gradients are released first: the new ones reuse their memory, which is still in the caches.
         """
         for p in self._parameters.values():
             p.grad = None
         torch.compiler.cudagraph_mark_step_begin()
         learning = {name: p for name, p in self._parameters.items() if p.requires_grad}
-        arguments = self._network, self._loss_function, learning, self._written, batch
-        try:
-            loss, found, gradients = self._compiled(*arguments)
-        except FailOnRecompileLimitHit:  # torch keeps 8 kinds of networks; the others can be had again from its files
-            torch.compiler.reset()
-            loss, found, gradients = self._compiled(*arguments)
-        # Callbacks may keep losses; on a GPU the next step's is written to where this one was found.
+        loss, found, gradients = self._run(self._network, self._loss_function, learning, self._written, batch)
+        # Callbacks may keep losses; on a GPU the next step's loss is written to the same place.
         return loss.clone(), found, [(p, gradients.get(name)) for name, p in self._parameters.items()]
+
+    def _run(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensors]:
+        try:
+            return self._compiled(*arguments)
+        except Exception as error:
+            if type(error).__name__ != "FailOnRecompileLimitHit":
+                raise
+        # torch keeps 8 compiled versions of a function. The others can be loaded again from its files.
+        torch.compiler.reset()
+        return self._compiled(*arguments)
 
 
 def guards_to_check(guards: Sequence[Any]) -> Sequence[bool]:
-    """Which of the things that torch would look at before each step may have changed: all but what torch and this
-    package define at their modules' top level."""
+    """Which of torch's guards can fail: all but those on globals of torch and of this package's modules."""
     return [not UNCHANGING.match(guard.name) for guard in guards]
 
 
+def _options(batch: Batch) -> dict[str, Any]:
+    """Options of Inductor."""
+    options: dict[str, Any] = {"fallback_random": True, "guard_filter_fn": guards_to_check}
+    try:
+        from lit_cifar.speed.inductor_passes import Rewrites  # imported late: it takes a second
+
+        options["post_grad_custom_post_pass"] = Rewrites()
+    except (ImportError, AttributeError) as error:
+        warn_missing(f"torch._inductor ({error})", "compiled steps are slower")
+    if batch[1].is_cuda:
+        options["triton.cudagraphs"] = True
+    return options
+
+
+def _module_hooks(network: nn.Module) -> Iterator[Mapping[int, object]]:
+    """The dictionaries of a network's hooks, which a compiled step wouldn't call; renamed ones are left out."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    for module in network.modules():
+        yield from (vars(module)[name] for name in names if name in vars(module))
+
+
+def _have_hooks(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether autograd would call something for a parameter's gradient."""
+    return any(
+        getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters
+    )
+
+
 def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Those that a step of training changes, as batch normalization does; if it is frozen now, it may not stay so."""
+    """Buffers that a training step updates, such as batch-norm statistics. A layer frozen now may be unfrozen later."""
     trial = copy.deepcopy(network).train()
     before = dict(trial.named_buffers())
     with _random_numbers_kept(batch), torch.no_grad():
@@ -142,13 +181,13 @@ def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]
 
 
 def _move_as_gradients(found: Sequence[tuple[nn.Parameter, Tensor | None]]) -> None:
-    """Move parameters so that they follow one another in memory where their gradients, found together, do."""
+    """Move the parameters so that they are neighbours in memory where their gradients are."""
     learning = [(p, gradient) for p, gradient in found if gradient is not None]
-    arrange([p for p, _ in learning], runs_of([gradient for _, gradient in learning]))
+    arrange([p for p, _ in learning], contiguous_groups([gradient for _, gradient in learning]))
 
 
 def _random_numbers_kept(batch: Batch) -> AbstractContextManager[None]:
-    """Leaves those to come, on the CPU and where the batch is, as if none had been drawn meanwhile."""
+    """Restore the random number generators of the CPU and of the batch's device after the block."""
     labels = batch[1]
     return torch.random.fork_rng([labels.device] if labels.is_cuda else [])
 
@@ -156,7 +195,7 @@ def _random_numbers_kept(batch: Batch) -> AbstractContextManager[None]:
 def _gradients(
     network: nn.Module, loss_function: LossFunction, parameters: Tensors, written: Tensors, batch: Batch
 ) -> tuple[Tensor, Tensor, Tensors]:
-    """A function of its arguments alone: networks alike share what is compiled."""
+    """A function of its arguments alone, so that networks of the same kind share compiled code."""
 
     def loss_of(parameters: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
         buffers = {name: buffer.clone() for name, buffer in written.items()}
@@ -176,25 +215,38 @@ def _planned_steps(trainer: Trainer) -> float:
     return min(by_epochs, steps if steps > 0 else float("inf"))
 
 
-def _check_possible(trainer: Trainer) -> None:
-    """Raise ValueError where autograd does more than to find gradients."""
+def _check_possible(trainer: Trainer, network: nn.Module) -> None:
+    """Raise ValueError where the eager step does more than the compiled one would."""
     if trainer.world_size > 1:
-        raise ValueError("several processes average their gradients while these are found.")
+        raise ValueError("several processes average their gradients during the backward pass.")
     if trainer.accumulate_grad_batches > 1:
-        raise ValueError("gradients of several batches are added up (--trainer.accumulate_grad_batches).")
+        raise ValueError("gradients of several batches are added up (accumulate_grad_batches).")
     if not (trainer.precision.endswith("-true") or trainer.precision == "bf16-mixed"):
-        raise ValueError(f"--trainer.precision {trainer.precision} scales the loss on the way.")
+        raise ValueError(f"precision {trainer.precision} scales the loss before the backward pass.")
     if torch.is_anomaly_enabled():
-        raise ValueError("--trainer.detect_anomaly looks at every step of autograd.")
+        raise ValueError("detect_anomaly checks every operation of autograd.")
+    for hook in BEFORE_BACKWARD:
+        if _is_hooked(hook, trainer):
+            raise ValueError(f"{hook} is overridden, which runs between the forward and the backward pass.")
+    if any(_module_hooks(network)) or _have_hooks(network.parameters()):
+        raise ValueError("a module or a parameter of the network has hooks, which a compiled step doesn't call.")
 
 
-def _batch_to_come(trainer: Trainer, device: torch.device) -> Batch:
+def _is_hooked(hook: str, trainer: Trainer) -> bool:
+    """Whether a callback or the module overrides a hook."""
+    callbacks: list[Callback] = trainer.callbacks if hasattr(Callback, hook) else []  # type: ignore[attr-defined]
+    by_callback = any(overrides(callback, hook, Callback) for callback in callbacks)
+    return by_callback or overrides(trainer.lightning_module, hook, LightningModule)
+
+
+def _example_batch(trainer: Trainer, device: torch.device) -> Batch:
     """An example batch, used only for tracing."""
     images, labels = trainer.datamodule.example_batch()  # type: ignore[attr-defined]
     return images.to(device), labels.to(device)
 
 
-def _say(trainer: Trainer, line: str) -> None:
+def say(trainer: Trainer, line: str) -> None:
+    """Print a line without breaking the progress bar."""
     if trainer.progress_bar_callback is not None:
         trainer.progress_bar_callback.print(line)
     else:

@@ -1,148 +1,26 @@
-"""Lightning's loop over an epoch's batches, less what does nothing here: about 0.25 ms a batch."""
+"""Chooses the loop over an epoch's batches: Lightning's own, or the shorter one where it does the same."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from lightning import Trainer
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loops.fetchers import _DataFetcher
-from lightning.pytorch.loops.optimization.automatic import ClosureResult
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import Tensor
+from lit_cifar.utils.private import warn_missing
 
-from lit_cifar.data.datamodule import CIFAR10DataModule
-
-HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-"""What Lightning calls in every step, of each callback and then of the module."""
+SLOWER = "training takes about 0.25 ms longer per batch"
 
 
 def shorten_epochs(trainer: Trainer) -> None:
-    """Let a trainer's epochs take the short way where they can; before its training begins."""
-    if type(trainer.fit_loop.epoch_loop) is _TrainingEpochLoop:
-        trainer.fit_loop.epoch_loop.__class__ = ShortEpochLoop  # the Trainer has already told the loop of its data
+    """Replace a trainer's epoch loop by `ShortEpochLoop`; call it before the training begins.
 
-
-class ShortEpochLoop(_TrainingEpochLoop):
-    """The same hooks in the same order, the same counters and the same step as in Lightning's own loop.
-
-    What is left out: hooks that nobody has overridden, moving batches that are on their device, the profiler's notes,
-    looks at signatures, and the layers of wrappers around an optimizer's step. Where these matter (several devices,
-    accumulated gradients, a profiler, losses scaled for 16-bit precision), and for the first batch of a continued run,
-    Lightning's own way is taken.
+    The short loop builds on private parts of Lightning. Where one has been removed or renamed, a warning names it, and
+    Lightning's own loop stays.
     """
-
-    is_short = False
-
-    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        super().on_run_start(data_fetcher)
-        self.is_short = _can_be_short(self.trainer)
-        self._hooked = _overridden_hooks(self.trainer)
-
-    def advance(self, data_fetcher: _DataFetcher) -> None:
-        if self.restarting or not self.is_short:
-            super().advance(data_fetcher)
-            return
-        trainer, module, progress = self.trainer, self.trainer.lightning_module, self.batch_progress
-        self.val_loop.restarting = False
-        batch, _, _ = next(data_fetcher)
-        batch_idx = self.batch_idx + 1
-        progress.is_last_batch = data_fetcher.done
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = trainer.datamodule.on_after_batch_transfer(batch, 0)  # type: ignore[attr-defined]
-        progress.increment_ready()
-        trainer._logger_connector.on_batch_start(batch)
-        self._call("on_train_batch_start", batch, batch_idx)
-        progress.increment_started()
-
-        steps = self.automatic_optimization.optim_progress.optimizer.step
-        steps.increment_ready()
-        found: list[ClosureResult] = []
-        gradients = partial(self._gradients, batch, batch_idx, found)
-        module.optimizer_step(trainer.current_epoch, batch_idx, trainer.optimizers[0], gradients)
-        steps.increment_completed()
-
-        progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
-        if self._num_ready_batches_reached():
-            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
-        outputs = found[-1].asdict() if found[-1].loss is not None else {}
-        self._call("on_train_batch_end", outputs, batch, batch_idx)
-        trainer._logger_connector.on_batch_end()
-        progress.increment_completed()
-        trainer._logger_connector.update_train_step_metrics()
-
-    def _gradients(self, batch: Any, batch_idx: int, found: list[ClosureResult]) -> Tensor | None:
-        """What an optimizer's step begins with: the loss, which is also left in `found`, and gradients."""
-        trainer, module, optimizer = self.trainer, self.trainer.lightning_module, self.trainer.optimizers[0]
-        module._current_fx_name = "training_step"  # `self.log` asks for it
-        with trainer.precision_plugin.train_step_context():
-            result = ClosureResult.from_training_step_output(module.training_step(batch, batch_idx))
-        module._current_fx_name = None
-        found.append(result)
-        zeroed = self.automatic_optimization.optim_progress.optimizer.zero_grad
-        zeroed.increment_ready()
-        self._call("on_before_zero_grad", optimizer)
-        zeroed.increment_started()
-        module.optimizer_zero_grad(trainer.current_epoch, batch_idx, optimizer)
-        zeroed.increment_completed()
-        if result.closure_loss is not None:
-            self._call("on_before_backward", result.closure_loss)
-            module.backward(result.closure_loss)
-            self._call("on_after_backward")
-        self._call("on_before_optimizer_step", optimizer)
-        module.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-        return result.loss
-
-    def _call(self, hook: str, *arguments: object) -> None:
-        functions = self._hooked[hook]
-        if functions:
-            module = self.trainer.lightning_module
-            module._current_fx_name = hook
-            for function in functions:
-                function(*arguments)
-            module._current_fx_name = None
-
-
-def _can_be_short(trainer: Trainer) -> bool:
-    """Whether nothing is asked for that only Lightning's own way does."""
-    module = trainer.lightning_module
-    return (
-        type(trainer.strategy) is SingleDeviceStrategy  # its kin do more
-        and isinstance(trainer.datamodule, CIFAR10DataModule)  # type: ignore[attr-defined]
-        and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
-        and trainer.accumulate_grad_batches == 1
-        and module.automatic_optimization
-        and getattr(trainer.precision_plugin, "scaler", None) is None
-        and not _overridden("on_train_batch_start", module, LightningModule)  # which may end the epoch
-    )
-
-
-def _overridden_hooks(trainer: Trainer) -> dict[str, list[Callable[..., object]]]:
-    """What is to be called for each hook, of each callback and then of the module."""
-    module: LightningModule = trainer.lightning_module
-    found: dict[str, list[Callable[..., object]]] = defaultdict(list)
-    for hook in HOOKS:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if _overridden(hook, callback, Callback):
-                found[hook].append(partial(getattr(callback, hook), trainer, module))
-        if _overridden(hook, module, LightningModule):
-            found[hook].append(getattr(module, hook))
-    return found
-
-
-def _overridden(hook: str, by: object, base: type) -> bool:
-    """Whether an object has a hook of its own or of its class's, instead of the base class's, which does nothing."""
-    own = hook in vars(by) or getattr(type(by), hook) is not getattr(base, hook)
-    return own and callable(getattr(by, hook))
+    try:
+        from lit_cifar.speed.short_epoch_loop import LIGHTNINGS_LOOP, ShortEpochLoop, missing_part
+    except (ImportError, AttributeError) as error:
+        warn_missing(str(error), SLOWER)
+        return
+    if (missing := missing_part(trainer)) is not None:
+        warn_missing(missing, SLOWER)
+    elif type(trainer.fit_loop.epoch_loop) is LIGHTNINGS_LOOP:
+        trainer.fit_loop.epoch_loop.__class__ = ShortEpochLoop  # the Trainer has already told the loop of its data

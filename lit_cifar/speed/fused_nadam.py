@@ -1,4 +1,4 @@
-"""NAdam as torch computes it, in two passes over memory instead of a dozen."""
+"""NAdam as torch computes it, in two passes over memory instead of twelve."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, overload
 import torch
 from torch import Tensor, optim
 
-from lit_cifar.speed.memory import arrange, joined, runs_of
+from lit_cifar.speed.memory import arrange, contiguous_groups, joined
+from lit_cifar.utils.private import private
 
 KERNELS_OF = ("cpu", "cuda")
-"""Kinds of devices on which Adam's fused kernel is used."""
+"""Types of devices on which Adam's fused kernel is used."""
 _NEEDS_PLAIN = ("weight_decay", "maximize", "capturable", "differentiable")
-"""Options under which torch's own steps are taken."""
+"""Options with which torch's own step is used."""
 
 
 class _Tensors(NamedTuple):
@@ -28,42 +29,48 @@ class _Tensors(NamedTuple):
 
 @dataclass(frozen=True)
 class _Together:
-    """Parameters that the kernel takes at once, and their state; what torch keeps as a number for each is one tensor
-    of which each has its element, on the CPU. The kernel reads the step where the parameters are.
+    """Parameters that one call of the kernel updates, and their state.
 
-    Those that follow one another in memory are a run: `by_runs` has one tensor for them all.
+    Args:
+        single: One tensor per parameter.
+        grouped: One tensor per group of parameters that are neighbours in memory.
+        groups: The parameters' indices in each group.
+        addresses: Where the parameters are; if they move, all this is out of date.
+        step: The step of each parameter, on the CPU; torch keeps each element as a tensor of its own.
+        mu_product: The same for the product of the momentum's decay.
+        kernel_step: The step as the kernel reads it, on the parameters' device.
     """
 
-    singly: _Tensors
-    by_runs: _Tensors
-    runs: list[list[int]]
+    single: _Tensors
+    grouped: _Tensors
+    groups: list[list[int]]
     addresses: list[int]
     step: Tensor
     mu_product: Tensor
-    kernels_step: Tensor
+    kernel_step: Tensor
 
     def are(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether it is these, and where they were."""
-        found = self.singly.parameters
+        """Whether these are the parameters, and haven't moved."""
+        found = self.single.parameters
         if len(parameters) != len(found) or not all(map(is_, parameters, found)):
             return False
         return [p.data_ptr() for p in parameters] == self.addresses
 
     def with_gradients(self) -> tuple[_Tensors, list[Tensor]]:
-        """The fewest tensors: by runs, unless the gradients lie in another order."""
-        gradients = [p.grad for p in self.singly.parameters if p.grad is not None]
-        by_runs = [joined([gradients[number] for number in run]) for run in self.runs]
-        found = [gradient for gradient in by_runs if gradient is not None]
-        return (self.by_runs, found) if len(found) == len(by_runs) else (self.singly, gradients)
+        """Tensors and their gradients: grouped, unless the gradients aren't neighbours in memory."""
+        gradients = [p.grad for p in self.single.parameters if p.grad is not None]
+        grouped = [joined([gradients[index] for index in group]) for group in self.groups]
+        found = [gradient for gradient in grouped if gradient is not None]
+        return (self.grouped, found) if len(found) == len(grouped) else (self.single, gradients)
 
 
 class FusedNAdam(optim.NAdam):
-    """torch.optim.NAdam (Dozat 2016) with the same arguments, state and, but for rounding, the same steps.
+    """torch.optim.NAdam (Dozat 2016) with the same arguments, the same state and, but for rounding, the same steps.
 
-    torch has a fused kernel for Adam, not for NAdam, whose step moves by c₁·gradient + c₂·momentum in place of Adam's
-    momentum. That sum is a momentum too, but for a factor c₁ + c₂: the last one decayed by β₁·c₂ / (c₁ + c₂) instead of
-    β₁. So Adam's kernel does the step, and NAdam's momentum is read back from what the kernel left. On accelerators
-    other than CUDA's torch's own steps are taken.
+    torch has a fused kernel for Adam, not for NAdam, whose step is c₁·gradient + c₂·momentum where Adam's is the
+    momentum. Up to the factor c₁ + c₂ that sum is a momentum as well, whose last value decays by β₁·c₂ / (c₁ + c₂)
+    instead of β₁. So Adam's kernel takes the step, and NAdam's momentum is computed from what the kernel leaves. Other
+    devices than CPUs and CUDA GPUs, and versions of torch without the kernel, use torch's own step.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # called when a state is loaded, too
@@ -81,17 +88,18 @@ class FusedNAdam(optim.NAdam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        gathered = [self._gather(number, group) for number, group in enumerate(self.param_groups)]
-        if all(gathered):
+        kernels = _kernels()
+        gathered = [kernels and self._gather(index, group) for index, group in enumerate(self.param_groups)]
+        if kernels and all(gathered):
             for group, together in zip(self.param_groups, filter(None, gathered), strict=True):
-                _step(group, together)
+                _step(group, together, *kernels)
         else:
             super().step()
         return loss
 
     def _gather(self, number: int, group: dict[str, Any]) -> _Together | None:
-        """A group's parameters that have gradients, if the kernel can take them at once: plain options, real numbers of
-        one kind on one device, as many steps each."""
+        """A group's parameters that have gradients, if one call of the kernel can update them: default options, one
+        floating-point type, one device, the same number of steps."""
         if any(group[option] for option in _NEEDS_PLAIN) or not group["betas"][0] > 0:
             return None
         found: dict[int, _Together] = self.__dict__.setdefault("_together", {})
@@ -109,19 +117,30 @@ class FusedNAdam(optim.NAdam):
         _, _, momenta, squares, mu_products, steps = lists
         if len({step.item() for step in steps}) != 1:
             return None
-        step, mu_product = torch.stack(steps).cpu(), torch.stack(mu_products).cpu()  # loaded ones are elsewhere
+        step, mu_product = torch.stack(steps).cpu(), torch.stack(mu_products).cpu()  # loaded ones are on another device
         for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
             self.state[p] |= {"step": own_step, "mu_product": own_product}
-        kernels_step = step[0].to(device, copy=True)
+        kernel_step = step[0].to(device, copy=True)
         addresses = [p.data_ptr() for p in parameters]
-        runs = runs_of(parameters)
-        singly = _Tensors(parameters, momenta, squares)
-        by_runs = _Tensors(*(arrange(tensors, runs) for tensors in singly))
-        found[number] = _Together(singly, by_runs, runs, addresses, step, mu_product, kernels_step)
+        groups = contiguous_groups(parameters)
+        single = _Tensors(parameters, momenta, squares)
+        grouped = _Tensors(*(arrange(tensors, groups) for tensors in single))
+        found[number] = _Together(single, grouped, groups, addresses, step, mu_product, kernel_step)
         return found[number]
 
 
-def _step(group: dict[str, Any], together: _Together) -> None:
+Kernel = Callable[..., Any]
+
+
+def _kernels() -> tuple[Kernel, Kernel] | None:
+    """The two kernels of torch that a step needs; None where torch has none of that name."""
+    without = "NAdam takes torch's own steps, which are slower"
+    fused_adam, lerp = private("torch:_fused_adam_", without), private("torch:_foreach_lerp_", without)
+    state = private("torch.optim:NAdam._init_group", without)
+    return (fused_adam, lerp) if fused_adam and lerp and state else None
+
+
+def _step(group: dict[str, Any], together: _Together, fused_adam: Kernel, foreach_lerp: Kernel) -> None:
     lr, (beta1, beta2), decay = group["lr"], group["betas"], group["momentum_decay"]
     together.step.add_(1)
     step = together.step[0].item()
@@ -132,13 +151,13 @@ def _step(group: dict[str, Any], together: _Together) -> None:
     on_momentum = mu_next / (1 - mu_product * mu_next)
     decay_of_sum = beta1 * on_momentum / (on_gradient + on_momentum)
     tensors, gradients = together.with_gradients()
-    torch._fused_adam_(
+    fused_adam(
         tensors.parameters,
         gradients,
         tensors.momenta,
         tensors.squares,
         [],
-        [together.kernels_step.fill_(step)] * len(gradients),
+        [together.kernel_step.fill_(step)] * len(gradients),
         lr=lr * (on_gradient + on_momentum) * (1 - decay_of_sum**step),  # Adam's own bias correction undone
         beta1=decay_of_sum,
         beta2=beta2,
@@ -147,4 +166,5 @@ def _step(group: dict[str, Any], together: _Together) -> None:
         amsgrad=False,
         maximize=False,
     )
-    torch._foreach_lerp_(tensors.momenta, gradients, -on_gradient / on_momentum)  # the gradient's share goes
+    # What is left is NAdam's momentum: the sum without the gradient's share.
+    foreach_lerp(tensors.momenta, gradients, -on_gradient / on_momentum)

@@ -1,4 +1,4 @@
-"""Where tensors lie in memory, and how the C library deals with what is freed in every step."""
+"""Where tensors are in memory, and what the C library does with memory freed in every step."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ import torch
 from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's malloc.h."""
+"""Parameters of glibc's `mallopt`, from malloc.h."""
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what is asked for next: this process's share of memory never shrinks much.
+    """Make glibc keep freed memory for later allocations, so that this process's memory hardly ever shrinks.
 
-    It would give 13 MB back to the system in every step at batches of 512, or never, as chance has arranged the
-    memory; each page is then cleared anew, which takes half as long as the step. Other C libraries are left alone.
+    At batches of 512, glibc may otherwise return 13 MB to the system in every step, depending on how allocations happen
+    to be arranged. The system then clears each page again, which takes half as long as the step. Other C libraries are
+    left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest that it takes
+    mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest value allowed
     mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor | None:
-    """Tensors of one kind that follow one another in memory, as one, [N]; None if they don't. One alone is itself."""
+    """Tensors of one type that are neighbours in memory, as one tensor [N]; None if they aren't neighbours.
+
+    A single tensor is returned as it is.
+    """
     first = tensors[0]
     if len(tensors) == 1:
         return first
@@ -37,28 +41,28 @@ def joined(tensors: Sequence[Tensor]) -> Tensor | None:
             return None
         end += tensor.nbytes
     storage = first.untyped_storage()
-    if end > storage.data_ptr() + storage.nbytes():  # neighbours by chance
+    if end > storage.data_ptr() + storage.nbytes():  # neighbours by chance, in different storages
         return None
     return first.detach().as_strided([(end - begin) // first.itemsize], [1])
 
 
-def runs_of(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """The numbers of tensors that follow one another in memory, in their order there, for each such run."""
-    runs: list[list[int]] = []
-    for number in sorted(range(len(tensors)), key=lambda number: tensors[number].data_ptr()):
-        if runs and joined([tensors[runs[-1][-1]], tensors[number]]) is not None:
-            runs[-1].append(number)
+def contiguous_groups(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Group tensors that are neighbours in memory: the indices of each group, in the order of addresses."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(tensors)), key=lambda index: tensors[index].data_ptr()):
+        if groups and joined([tensors[groups[-1][-1]], tensors[index]]) is not None:
+            groups[-1].append(index)
         else:
-            runs.append([number])
-    return runs
+            groups.append([index])
+    return groups
 
 
-def arrange(tensors: Sequence[Tensor], runs: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Move tensors of one kind so that those of each run follow one another in memory; returns each run as `joined`."""
-    return [_together([tensors[number] for number in run]) for run in runs]
+def arrange(tensors: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Move tensors of one type so that those of a group are neighbours in memory; returns each group `joined`."""
+    return [_make_neighbours([tensors[index] for index in group]) for group in groups]
 
 
-def _together(tensors: Sequence[Tensor]) -> Tensor:
+def _make_neighbours(tensors: Sequence[Tensor]) -> Tensor:
     found = joined(tensors)
     if found is None:
         found = torch.cat([tensor.detach().flatten() for tensor in tensors])

@@ -17,14 +17,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from lit_cifar.callbacks import (
-    EpochTime,
-    HParamsRow,
-    LayerStatistics,
-    LearningRateLogger,
-    RunDescription,
-    StopOnNonFiniteLoss,
-)
+from lit_cifar.callbacks import default_callbacks
 from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
@@ -175,12 +168,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         max_epochs=protocol.max_epochs,
         logger=run_loggers(folder, name="", version=""),
         callbacks=[
-            EpochTime(),
-            LearningRateLogger(),
-            StopOnNonFiniteLoss(),
-            LayerStatistics(pictures=False),
-            RunDescription(),
-            HParamsRow(),
+            *default_callbacks(figures=False),
             EarlyStopping("val/loss", patience=protocol.patience),
             _EpochReport(run.label, report),
             by_loss,

@@ -18,7 +18,7 @@ import variants
 from lit_cifar.data.batches import Batch, IndexedBatch
 from lit_cifar.data.normalization import Scale
 from lit_cifar.evaluation import UNCERTAINTIES, predict, predict_by_mc
-from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_step
+from lit_cifar.speed.compiled_step import CompiledGradients, LossFunction, compile_training_step
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
@@ -102,6 +102,7 @@ class LitClassifier(LightningModule):
         self.class_names: tuple[str, ...] = ()
         self.trained_on: Mapping[str, Any] = {}
         self.mc_samples = mc_samples
+        self.loss_function: LossFunction = loss_and_totals
         self.compile_step = compile
         self._compiled: CompiledGradients | None = None
         self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
@@ -153,19 +154,15 @@ class LitClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The batch's loss, and its totals [3] for callbacks; for a stack of replicas, see `loss_and_totals`."""
-        if self._compiled is not None and batch[1].shape == self._compiled.labels_shape:
+        if self._compiled is not None and self._compiled.can_take(batch, self.trainer):
             loss, found, self._gradients = self._compiled(batch)
-        else:  # as for what is left over at an epoch's end
-            loss, found = loss_and_totals(self.built(), batch)
+        else:
+            loss, found = self.loss_function(self.built(), batch)
         self.train_metric.update(found)
         return {"loss": loss, "totals": found}
 
-    def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
-        if not self._gradients:
-            super().optimizer_zero_grad(*args, **kwargs)
-
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Replace the gradients by those that came with the loss, or have autograd find them."""
+        """Set the gradients that the compiled step has computed with the loss, or let autograd compute them."""
         if not self._gradients:
             super().backward(loss, *args, **kwargs)
         for parameter, gradient in self._gradients:
@@ -173,7 +170,7 @@ class LitClassifier(LightningModule):
         self._gradients = ()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        _, found = loss_and_totals(self.built(), batch)
+        _, found = self.loss_function(self.built(), batch)
         self.val_metric.update(found)
 
     def test_step(self, batch: IndexedBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -237,10 +234,10 @@ class LitClassifier(LightningModule):
 
     def compile_training_step(self) -> None:
         """Compile the training step, if that is wanted and pays; again when the network's shapes have changed."""
-        self._compiled = compile_training_step(self, self.built(), loss_and_totals, self.compile_step)
+        self._compiled = compile_training_step(self, self.built(), self.loss_function, self.compile_step)
 
     def on_train_end(self) -> None:
-        self._compiled = None  # nothing that can't be pickled stays
+        self._compiled = None  # it can't be pickled
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.network is not None:

@@ -20,7 +20,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.speed import compiled_step as compiling
 from lit_cifar.speed.compiled_step import CompiledGradients, guards_to_check
-from lit_cifar.speed.memory import runs_of
+from lit_cifar.speed.memory import contiguous_groups
 from lit_cifar.training.loss import loss_and_totals
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
@@ -234,8 +234,16 @@ def test_parameters_lie_as_gradients_found_together_do() -> None:
     compiled = CompiledGradients(network, loss_and_totals, (torch.zeros(4, 3, 32, 32), torch.arange(4)))
     _, _, found = compiled((torch.rand(4, 3, 32, 32), torch.arange(4)))
     parameters, gradients = zip(*found, strict=True)
-    assert sorted(map(len, runs_of(parameters))) == [1, 1, 1, 1, 8, 8]  # first and last layer; weights and biases
-    assert sorted(runs_of(parameters)) == sorted(runs_of(gradients))
+    # The first and the last layer are alone; the others' weights are neighbours, and their biases.
+    assert sorted(map(len, contiguous_groups(parameters))) == [
+        1,
+        1,
+        1,
+        1,
+        8,
+        8,
+    ]  # first and last layer; weights and biases
+    assert sorted(contiguous_groups(parameters)) == sorted(contiguous_groups(gradients))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -324,8 +332,8 @@ def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"accumulate_grad_batches": 2}, "--trainer.accumulate_grad_batches"),
-        ({"detect_anomaly": True}, "--trainer.detect_anomaly"),
+        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
+        ({"detect_anomaly": True}, "detect_anomaly"),
     ],
 )
 def test_what_autograd_must_see_to_is_said(options: dict[str, Any], reason: str, pictures: Path) -> None:
@@ -335,7 +343,7 @@ def test_what_autograd_must_see_to_is_said(options: dict[str, Any], reason: str,
 
 def test_loss_scaling_is_seen_to_by_autograd(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "precision", "16-mixed")  # which a CPU doesn't have
-    with pytest.raises(UserError, match=r"--trainer\.precision 16-mixed scales the loss"):
+    with pytest.raises(UserError, match=r"precision 16-mixed scales the loss"):
         train(variants.get("ELU")(**SMALL), pictures, True, steps=1)
 
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 
 import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.speed.epoch_loop import HOOKS
+from lit_cifar.speed.short_epoch_loop import HOOKS
 from lit_cifar.training.module import LitClassifier
 
 OTHER_HOOKS = ("on_train_epoch_start", "on_train_epoch_end", "on_validation_start", "on_validation_end", "on_train_end")

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from lit_cifar.speed.memory import arrange, joined, runs_of
+from lit_cifar.speed.memory import arrange, contiguous_groups, joined
 
 ROUNDS = """
 import ctypes, resource
@@ -68,12 +68,12 @@ def test_neighbours_by_chance_are_not_joined() -> None:
     neighbours = [torch.frombuffer(memory, dtype=torch.float32, count=4, offset=offset) for offset in (0, 16)]
     assert neighbours[0].data_ptr() + 16 == neighbours[1].data_ptr()
     assert joined(neighbours) is None
-    assert runs_of(neighbours) == [[0], [1]]
+    assert contiguous_groups(neighbours) == [[0], [1]]
 
 
 def test_tensors_are_moved_to_where_others_follow_one_another() -> None:
     models = [*reversed(torch.zeros(3, 2, 2).unbind()), torch.zeros(5)]
-    runs = runs_of(models)
+    runs = contiguous_groups(models)
     assert sorted(runs) == [[2, 1, 0], [3]]
     tensors = [torch.nn.Parameter(torch.full((2, 2), float(n))) for n in range(3)] + [torch.nn.Parameter(torch.ones(5))]
     alone = tensors[3].data_ptr()
@@ -82,6 +82,6 @@ def test_tensors_are_moved_to_where_others_follow_one_another() -> None:
         assert torch.equal(arranged[2, 1, 0], torch.tensor([2.0, 1.0, 0.0]).repeat_interleave(4))
         assert arranged[3,] is tensors[3]
         assert tensors[3].data_ptr() == alone
-        assert sorted(runs_of(tensors)) == sorted(runs)
+        assert sorted(contiguous_groups(tensors)) == sorted(runs)
     arranged[2, 1, 0].add_(1)
     assert [tensor.detach().mean().item() for tensor in tensors] == [1, 2, 3, 1]
