@@ -59,9 +59,7 @@ def module_of(source: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Modul
 
 
 @pytest.mark.parametrize("number", range(len(PLUGINS)))
-def test_variants_in_the_documents_keep_every_promise(
-    number: int, workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_documented_variants_keep_the_contract(number: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = module_of(PLUGINS[number], workspace / f"documented_{number}.py", monkeypatch)
     (found,) = (
         thing
@@ -71,7 +69,7 @@ def test_variants_in_the_documents_keep_every_promise(
     assert [reason for _, reason in conformance.results(found) if reason] == []
 
 
-def test_the_documents_show_the_variants_that_are_meant() -> None:
+def test_the_expected_examples_are_found() -> None:
     assert len(PLUGINS) == 4
     assert [command[0] for command in COMMANDS] == ["variants", "fit", "lr-find", "compare"]
 
@@ -79,7 +77,7 @@ def test_the_documents_show_the_variants_that_are_meant() -> None:
 @pytest.mark.parametrize(
     "command", [pytest.param(c, marks=[pytest.mark.slow] * (c[0] in TAKES_LONG)) for c in COMMANDS]
 )
-def test_commands_in_the_documents_work(
+def test_documented_commands_work(
     command: list[str], lit_cifar: Run, on_pictures: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "leaky", raising=False)
@@ -99,17 +97,17 @@ CLASSES = (LitClassifier, CIFAR10DataModule, Histograms, EvaluationReport, Predi
 
 
 @pytest.mark.parametrize("of", [*CLASSES, *map(variants.get, variants.available())], ids=lambda of: of.__name__)
-def test_every_option_has_a_sentence_of_help(of: type) -> None:
+def test_every_option_has_help(of: type) -> None:
     parser = OneLineErrorParser()
     parser.add_class_arguments(of, "of")
-    assert silent(parser) == []
+    assert without_help(parser) == []
 
 
-def test_every_option_of_compare_has_a_sentence_of_help() -> None:
-    assert silent(compare._parser()) == []
+def test_every_option_of_compare_has_help() -> None:
+    assert without_help(compare._parser()) == []
 
 
-def silent(parser: OneLineErrorParser) -> list[str]:
+def without_help(parser: OneLineErrorParser) -> list[str]:
     return [action.dest for action in parser._actions if not action.help]
 
 
@@ -144,14 +142,48 @@ def test_text_shared_with_the_readme_exists(page: Path) -> None:
         assert "](" not in shared, f"{section}: a link that is right in one place is wrong in the other"
 
 
+SCRIPT = runpy.run_path(str(ROOT / ".ci/commands_page.py"))
+FREE = {"variants", "tensorboard"}
+"""These have parsers of another kind."""
+
+
+def typed_commands() -> dict[str, set[str]]:
+    """The options in all pages' code blocks, by command."""
+    found: dict[str, set[str]] = {}
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in "".join(blocks(text, "") + blocks(text, "powershell")).splitlines():
+            name, *words = line.partition("#")[0].split() or [""]
+            if name == "lit-cifar":
+                found.setdefault(words[0], set()).update(word for word in words if word.startswith("--"))
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(typed_commands()))
+def test_documented_options_exist(command: str) -> None:
+    assert command in SCRIPT["COMMANDS"]
+    if command in FREE:
+        return
+    actions = [a for a in SCRIPT["parser_of"](command)._actions if a.help != "Path to a configuration file."]
+    known = {name.removesuffix("+") for action in actions for name in action.option_strings}
+    assert [
+        option for option in sorted(typed_commands()[command]) if not known.intersection(with_parents(option))
+    ] == []
+
+
+def with_parents(option: str) -> list[str]:
+    """An option and what it may belong to: `--a.b.c`, `--a.b`, `--a`."""
+    parts = option.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
 def test_the_options_page_has_every_command_and_option() -> None:
-    script = runpy.run_path(str(ROOT / ".ci/commands_page.py"))
-    assert {"fit", "test", "predict", "compare", "variants"} <= set(script["COMMANDS"])
+    assert {"fit", "test", "predict", "compare", "variants"} <= set(SCRIPT["COMMANDS"])
     seen: dict[str, str] = {}
-    groups = script["parser_of"]("compare")._action_groups
-    text = "\n".join(line for group in groups for line in script["section"]("compare", group, seen))
+    groups = SCRIPT["parser_of"]("compare")._action_groups
+    text = "\n".join(line for group in groups for line in SCRIPT["section"]("compare", group, seen))
     assert "`--study` default `exercise8`\n:   A study file" in text
     assert "### --data { #compare-data }" in text
-    again = "\n".join(line for group in groups for line in script["section"]("other", group, seen))
+    again = "\n".join(line for group in groups for line in SCRIPT["section"]("other", group, seen))
     assert "The same as for [compare](#compare-data)." in again
     assert "`--data.source`" not in again

@@ -1,4 +1,4 @@
-"""The example package, installed in an environment of its own: found, checked, trained, and missed where it isn't."""
+"""The example package works when it is installed, and its checkpoints say what to install when it isn't."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package: building it leaves traces."""
+    """A copy of the package, because building it leaves files behind."""
     return Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("package") / EXAMPLE.name))
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Run:
-    """Python of an environment that sees this one's packages, and has the example installed as well."""
+    """Runs Python in an environment that has this one's packages and the example package."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     executable = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
@@ -46,7 +46,7 @@ def python(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Run:
 
 
 @pytest.mark.slow
-def test_it_is_found_by_name(python: Run, workspace: Path) -> None:
+def test_the_variant_is_found_by_name(python: Run, workspace: Path) -> None:
     result = python("-m", "lit_cifar", "variants", "--json", "maxout")
     (found,) = json.loads(result.stdout)["variants"]
     assert found["origin"] == {"package": "lit-cifar-maxout", "version": "0.1.0", "module": "lit_cifar_maxout"}
@@ -55,14 +55,14 @@ def test_it_is_found_by_name(python: Run, workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_own_tests_pass(python: Run, package: Path, workspace: Path) -> None:
+def test_the_tests_of_the_package_pass(python: Run, package: Path, workspace: Path) -> None:
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", package)
     assert result.returncode == 0, result.stdout
     assert "14 passed" in result.stdout
 
 
 @pytest.mark.slow
-def test_a_checkpoint_says_what_to_install_where_it_is_missing(
+def test_a_checkpoint_names_the_missing_package(
     python: Run, lit_cifar: Callable[..., tuple[int, str, str]], on_pictures: list[object], workspace: Path
 ) -> None:
     small = ["--model.variant.depth", 2, "--model.variant.width", 16, "--trainer.max_epochs", 2]
