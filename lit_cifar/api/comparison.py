@@ -116,7 +116,7 @@ def compare(
     if workers:
         _check_importable(study)
     engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
-    command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds})"
+    command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds!r})"
     silent = Console(file=io.StringIO())
     result = conduct(study, arguments, folder, engine=engine, command=command, console=silent)
     return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)

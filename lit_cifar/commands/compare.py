@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -27,6 +27,7 @@ from lit_cifar.utils.parser import OneLineErrorParser
 
 CHANGES = {
     "seeds": "seeds",
+    "max_seeds": "max_seeds",
     "learning_rate": "lr",
     "max_epochs": "max_epochs",
     "patience": "patience",
@@ -49,6 +50,7 @@ def compare(arguments: Sequence[str]) -> None:
         engine=_engine(given),
         command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
+        minutes=given.minutes,
     )
 
 
@@ -60,7 +62,11 @@ def _parser() -> OneLineErrorParser:
     add("--study", type=str, default="exercise8", help=f"A study file, or one of {', '.join(shipped_studies())}.")
     add("--variants", type=str, help="Compare these variants or class paths instead, the first the baseline: ELU,SELU.")
     add("--quick", type=bool, nargs="?", const=True, default=False, help="Fewer epochs and seeds: minutes, not hours.")
-    add("--seeds", type=int, help="Number of seeds.")
+    add(
+        "--seeds", type=int | Literal["auto"], help="Number of seeds; auto adds seeds until every question is answered."
+    )
+    add("--max_seeds", type=int, help="The most seeds with --seeds auto.")
+    add("--minutes", type=PositiveFloat, help="A time budget: when it is over, what is there is reported.")
     add("--lr", type=float, help="One learning rate for every run.")
     add("--max_epochs", type=int, help="The most epochs a run may take, for every run.")
     add("--patience", type=int, help="Epochs without a better validation loss after which a run stops.")

@@ -65,7 +65,7 @@ def answer_questions(
         histories: The epochs of each run.
         looks: The looks that the study has taken; by default one after all its seeds.
     """
-    looks = one_look(study.seeds) if looks is None else looks
+    looks = one_look(study.most_seeds) if looks is None else looks
     seeds = looks[-1].seeds if looks else 0
     values = [paired_values(question, study, seeds, results, histories) for question in study.questions]
     counted = _judge(study, values, looks)

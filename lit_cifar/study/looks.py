@@ -8,15 +8,29 @@ add up to 1, so that all looks together err as often as one (Bonferroni's inequa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
+from typing import Protocol
 
 from lit_cifar.utils.files import write_text
 
 FIRST_LOOKS = (4, 6)
 """Numbers of seeds at the first looks. 8, 12, 16, 24, 32, 48 and so on follow."""
+
+
+class LookingStudy(Protocol):
+    """What `take_looks` needs of a study."""
+
+    def runs_wanted(self, looks: Sequence[Look]) -> Collection[str]:
+        """The names of the runs that need more seeds after these looks; all of them before the first look."""
+
+    def train(self, runs: Collection[str], seeds: int) -> int:
+        """Train some runs until they have so many seeds; return how many seeds all of them have now."""
+
+    def looked(self, looks: Sequence[Look]) -> None:
+        """Called after each new look."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +78,52 @@ def add_look(looks: Sequence[Look], seeds: int, cap: int) -> tuple[Look, ...]:
     return (*looks, Look(seeds, max(0.0, left * (seeds - seen) / (cap - seen))))
 
 
-def write_looks(looks: Sequence[Look], path: Path) -> None:
-    """Keep the looks a study has taken, for when it is continued."""
-    write_text(path, json.dumps([asdict(look) for look in looks]))
+def take_looks(
+    study: LookingStudy, *, cap: int, before: Sequence[Look] = (), at_least: int | None = 1
+) -> tuple[Look, ...]:
+    """Train seeds and look at the results until every question is answered, the cap is reached, or time is up.
+
+    Args:
+        study: What trains the seeds and answers the questions.
+        cap: The most seeds there may be.
+        before: Looks that were taken before the study was stopped; they are taken again, with their shares.
+        at_least: How many seeds to add for each look at least; None adds all at once.
+
+    Returns:
+        The looks taken, `before` included as far as they were needed.
+    """
+    looks: tuple[Look, ...] = ()
+    while runs := study.runs_wanted(looks):
+        seen = looks[-1].seeds if looks else 0
+        old = before[len(looks)] if len(looks) < len(before) else None
+        wanted = old.seeds if old else next_seeds(seen, cap, at_least=at_least or cap)
+        if seen >= cap or wanted > cap:
+            break
+        reached = study.train(runs, wanted)
+        if old and reached == wanted:
+            looks = (*looks, old)
+        elif reached > seen and not old:
+            looks = add_look(looks, reached, cap)
+            study.looked(looks)
+        if reached < wanted:
+            break
+    return looks
 
 
-def read_looks(path: Path) -> tuple[Look, ...]:
-    """The looks a study has taken so far; none if there is no such file."""
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return tuple(Look(**look) for look in content)
+def write_looks(looks: Sequence[Look], path: Path, *, plan: str) -> None:
+    """Keep the looks a study has taken, for when it is continued.
+
+    Args:
+        looks: The looks.
+        path: The file.
+        plan: What was looked at: looks at the results of another plan don't count.
+    """
+    write_text(path, json.dumps({"plan": plan, "looks": [asdict(look) for look in looks]}))
+
+
+def read_looks(path: Path, *, plan: str) -> tuple[Look, ...]:
+    """The looks a study has taken so far; none if there is no such file, or it is about another plan."""
+    if not path.is_file():
+        return ()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(Look(**look) for look in content["looks"]) if content["plan"] == plan else ()

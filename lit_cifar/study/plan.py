@@ -86,13 +86,13 @@ def plan_runs(
     Args:
         study: What to run.
         data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
-        seeds: Which seeds; by default all of the study.
+        seeds: Which seeds; by default as many as the study may have.
         names: Which of the study's runs; by default all.
     """
     wanted = set(study.runs if names is None else names)
     return [
         PlannedRun(name=name, seed=seed, model=run.model, data=data, protocol=study.run_protocol(name))
-        for seed in (range(study.seeds) if seeds is None else seeds)
+        for seed in (range(study.most_seeds) if seeds is None else seeds)
         for name, run in study.runs.items()
         if name in wanted
     ]

@@ -11,6 +11,7 @@ import pandas as pd
 from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.artifacts import Examples
+from lit_cifar.study.looks import Look
 from lit_cifar.study.paired import Histories
 from lit_cifar.study.schema import Study
 
@@ -24,6 +25,7 @@ class StudyResult:
         results: One row for each run and seed, the columns of `results.csv`.
         summary: One row for each run: means over seeds and their 95 % intervals (`x`, `x_low`, `x_high`).
         answers: The questions with their verdicts.
+        looks: The looks that were taken at the results.
         histories: Each run's epochs, by name and seed: columns epoch, train/loss, train/accuracy, train/seconds,
             val/loss, val/accuracy.
         searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
@@ -40,6 +42,7 @@ class StudyResult:
     histories: Histories
     data_source: str
     command: str
+    looks: Sequence[Look] = ()
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     evaluations: Mapping[tuple[str, int], Evaluation] = field(default_factory=dict)
     examples: Mapping[str, Examples] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
 from lit_cifar.lr_find.search import find_learning_rate
 from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
+from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.training import checkpoints
@@ -70,7 +71,7 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     try:
         work = _search_learning_rate if run.kind == "search" else _train_and_test
         row = {**_described(run), **work(run, folder, report), "status": "ok", "reason": ""}
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutOfTime):
         raise
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in NO_DISK:

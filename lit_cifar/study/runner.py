@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from rich.markup import escape
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.sources import settled
 from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
 from lit_cifar.study.fingerprints import data_fingerprint
+from lit_cifar.study.looking import look_until_settled
+from lit_cifar.study.looks import Look
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import build_model
 from lit_cifar.study.schema import Study
 from lit_cifar.study.session import Session
-from lit_cifar.study.terminal import table
+from lit_cifar.study.terminal import print_result
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text, write_text
 
@@ -37,8 +40,10 @@ def conduct(
     command: str,
     console: Console,
     fresh: bool = False,
+    minutes: float | None = None,
+    seeds_at_once: int = 1,
 ) -> StudyResult:
-    """Search learning rates, do the runs, and write tables, figures and the report into the study's folder.
+    """Search learning rates, train seeds until the questions are answered, and write tables, figures and the report.
 
     Args:
         study: What is asked.
@@ -48,11 +53,14 @@ def conduct(
         command: What was typed, for the report.
         console: Where people see how it goes.
         fresh: Whether to repeat finished runs whose data or code has changed since.
+        minutes: A time budget; when it is over, what is there is reported. None is no limit.
+        seeds_at_once: How many seeds the engine trains for about the price of one.
 
     Raises:
-        UserError: if a run's description is wrong, the data can't be had, the folder is in use, or what is there was
-            made from other data or code and `fresh` is false.
+        UserError: If a run's description is wrong, the data can't be had, the folder is in use, what is there was
+            made from other data or code and `fresh` is false, or the time budget is over before there is a result.
     """
+    clock = Clock(minutes)
     check_runs(study)
     source = CIFAR10DataModule(**data).source
     console.print(f"[bold]{escape(study.title)}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
@@ -69,15 +77,20 @@ def conduct(
             data_source=source.name,
             data_fingerprint=data_fingerprint(source),
             fresh=fresh,
+            clock=clock,
         )
-        session.search()
-        session.run(seeds=range(study.seeds))
-        result = collect(session, command)
-    console.print(table(result.summary, study, source.name))
-    console.print(
-        f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}", highlight=False, markup=False
-    )
+        _search(session)
+        looks = look_until_settled(session, seeds_at_once=seeds_at_once)
+        result = collect(session, looks, command)
+    print_result(result, folder, console)
     return result
+
+
+def _search(session: Session) -> None:
+    try:
+        session.search()
+    except OutOfTime as over:
+        raise UserError("The time budget was over before the learning rates were found: give more --minutes.") from over
 
 
 @contextmanager
@@ -113,14 +126,17 @@ def check_runs(study: Study) -> None:
             raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
 
 
-def collect(session: Session, command: str) -> StudyResult:
-    """Answer the study's questions from what its runs have found, and write tables, figures and the report."""
-    results, histories = session.results, session.histories
+def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResult:
+    """Answer the study's questions from the seeds of its last look, and write tables, figures and the report."""
+    seeds, results = looks[-1].seeds, session.results
+    results = results[results["seed"] < seeds]
+    histories = {(run, seed): epochs for (run, seed), epochs in session.histories.items() if seed < seeds}
     result = StudyResult(
         study=session.study,
         results=results,
         summary=summarize(results),
-        answers=answer_questions(session.study, results, histories),
+        answers=answer_questions(session.study, results, histories, looks),
+        looks=looks,
         histories=histories,
         data_source=session.data_source,
         command=command,

@@ -34,6 +34,7 @@ def _names_a_variant(model: dict[str, Any]) -> dict[str, Any]:
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
+SeedsOrAuto = Seeds | Literal["auto"]
 LearningRate = Annotated[float, Field(gt=0)] | Literal["search", "variant"]
 MeasureName = Annotated[str, AfterValidator(_known_measure)]
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
@@ -91,10 +92,12 @@ class Changes(Protocol):
     """What `--quick` or the command line changes in a study, for all runs.
 
     Args:
-        seeds: The number of seeds; None leaves the study's own.
+        seeds: The number of seeds, or `auto`; None leaves the study's own.
+        max_seeds: The most seeds with `auto`; None leaves the study's own.
     """
 
-    seeds: Seeds | None = None
+    seeds: SeedsOrAuto | None = None
+    max_seeds: Seeds | None = None
 
 
 class Question(_Checked):
@@ -129,7 +132,8 @@ class Study(_Checked):
         runs: Each run by its name.
         name: What the study's folder is called.
         description: A few sentences for the report.
-        seeds: How many seeds each run is trained with: 0, 1, 2, …
+        seeds: How many seeds each run is trained with: 0, 1, 2, …; `auto` adds seeds until every question is answered.
+        max_seeds: The most seeds with `auto`.
         protocol: What is the same for all runs.
         questions: What is asked about the runs.
         quick: What `--quick` changes.
@@ -140,7 +144,8 @@ class Study(_Checked):
     runs: Annotated[dict[RunName, Run], Field(min_length=1)]
     name: str = ""
     description: str = ""
-    seeds: Seeds = 3
+    seeds: SeedsOrAuto = "auto"
+    max_seeds: Seeds = 32
     protocol: Protocol = Protocol()
     questions: Sequence[Question] = ()
     quick: Changes = Changes()
@@ -175,6 +180,11 @@ class Study(_Checked):
                     )
         return questions
 
+    @property
+    def most_seeds(self) -> int:
+        """The number of seeds, or the most there may be."""
+        return self.max_seeds if self.seeds == "auto" else self.seeds
+
     def quickly(self) -> Self:
         """The same study with its `quick` section applied: fewer epochs and seeds."""
         return self.changed(self.quick).model_copy(update={"is_quick": True})
@@ -184,6 +194,7 @@ class Study(_Checked):
         given = changes.given()
         update = {
             "seeds": changes.seeds or self.seeds,
+            "max_seeds": changes.max_seeds or self.max_seeds,
             "protocol": self.protocol.model_copy(update=given),
             "runs": {name: run.without(given) for name, run in self.runs.items()},
         }

@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from lit_cifar.study.artifacts import read_evaluation, read_examples
+from lit_cifar.study.clock import Clock
 from lit_cifar.study.engines.base import Engine, run_all
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
@@ -40,6 +41,7 @@ class Session:
         data_source: The name of the images.
         data_fingerprint: A digest of the images.
         fresh: Whether to repeat finished runs whose data or code has changed since.
+        clock: The time budget.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Session:
         data_source: str,
         data_fingerprint: str,
         fresh: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.study = study
         self.data = data
@@ -61,6 +64,7 @@ class Session:
         self.console = console
         self.data_source = data_source
         self.fresh = fresh
+        self.clock = clock or Clock()
         self.learning_rates: dict[str, float] = {}
         self.rows: dict[RunKey, Row] = {}
         self._made_from = {
@@ -71,7 +75,7 @@ class Session:
 
     def search(self) -> None:
         """Search the learning rate of each run that asks for it; where none is found, the variant's own stays."""
-        searches = [self._prepared(run) for run in plan_searches(self.study, self.data)]
+        searches = self._made(plan_searches(self.study, self.data))
         if searches:
             self.console.print(f"Searching the learning rate of {len(searches)} runs.")
         for row in self._do(searches):
@@ -82,9 +86,17 @@ class Session:
                 self.console.print(kept, style="bold", highlight=False, markup=False)
 
     def run(self, *, seeds: Iterable[int], names: Iterable[str] | None = None) -> None:
-        """Do the runs of some seeds; `names` leaves out the others of the study's runs."""
-        planned = plan_runs(self.study, self.data, seeds=seeds, names=names)
-        self._do([self._with_learning_rate(self._prepared(run)) for run in planned], keep=True)
+        """Do the runs of some seeds that this session hasn't done; `names` leaves out the others of the study's runs.
+
+        Raises:
+            OutOfTime: If the time budget is over; the runs that are finished are kept.
+        """
+        planned = self.prepared(plan_runs(self.study, self.data, seeds=seeds, names=names))
+        self._do([run for run in planned if (run.name, run.seed) not in self._done], keep=True)
+
+    def prepared(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+        """The runs with the learning rates found for them, and what they are made from."""
+        return [self._with_learning_rate(run) for run in self._made(runs)]
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -127,8 +139,8 @@ class Session:
         """Images with their predictions, by the run's name."""
         return {name: rows for (name, _), rows in self.left_by_runs(read_examples).items()}
 
-    def _prepared(self, run: PlannedRun) -> PlannedRun:
-        return replace(run, made_from=self._made_from[run.name])
+    def _made(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+        return [replace(run, made_from=self._made_from[run.name]) for run in runs]
 
     def _with_learning_rate(self, run: PlannedRun) -> PlannedRun:
         if run.name not in self.learning_rates:
@@ -140,11 +152,14 @@ class Session:
         """Do what isn't done yet; the rows in the order of finishing. `keep` puts them into `results.csv`."""
         rows = []
         with StudyProgress(len(runs), self.console) as progress:
-            for run, row, here in run_all(runs, self.folder, self.engine, progress.epoch, fresh=self.fresh):
+            for run, row, here in run_all(
+                runs, self.folder, self.engine, self.clock.checked(progress.epoch), fresh=self.fresh
+            ):
                 progress.finished(run, row, here=here)
                 rows.append(row)
                 if keep:
                     self._done[run.name, run.seed] = run
                     self.rows[run.name, run.seed] = {**row, "data_source": self.data_source}
                     write_text(self.folder / "results.csv", csv_text(self.results))
+                self.clock.check()
         return rows

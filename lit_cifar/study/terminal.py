@@ -1,37 +1,59 @@
-"""A study's results as a table for the terminal."""
+"""What a finished study prints: its answers, a line each, and a table of its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.schema import Study
+from lit_cifar.study.report.wording import count, effect_cell
+from lit_cifar.study.result import StudyResult
 
 COLUMNS = {
     "test_acc": "test %",
     "mc_test_acc": "MC test %",
-    "val_acc": "val %",
-    "best_epoch": "best epoch",
+    "best_epoch": "best\nepoch",
     "seconds_per_epoch": "s/epoch",
 }
 """The measures that fit a terminal, with short names."""
 
 
-def table(summary: pd.DataFrame, study: Study, data_source: str) -> Table:
-    """The means over seeds; accuracies with the half-widths of their 95 % intervals."""
-    columns = [column for column in COLUMNS if column in summary]
-    title = f"{escape(study.title)}\n{study.seeds} seeds, mean ± 95 % interval, {escape(data_source)}"
-    shown_table = Table("run", "lr", *(COLUMNS[column] for column in columns), title=title)
-    for row in summary.to_dict("records"):
+def print_result(result: StudyResult, folder: Path, console: Console) -> None:
+    """Print the table of the runs, the answers, and where everything is."""
+    console.print(table(result))
+    for line in answer_lines(result):
+        console.print(line, highlight=False, markup=False)
+    where = f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}"
+    console.print(where, highlight=False, markup=False)
+
+
+def answer_lines(result: StudyResult) -> Iterator[str]:
+    """The answers, a line each: the verdict, the question, and the difference with its interval."""
+    for number, answer in enumerate(result.answers, 1):
+        verdict, comparison = answer.verdict.answer.capitalize(), answer.verdict.comparison
+        effect = effect_cell(answer.measure, comparison)
+        yield f"Q{number} {verdict}. {answer.question.ask} {effect}, {count(comparison.n, 'seed')}"
+
+
+def table(result: StudyResult) -> Table:
+    """The summary for a terminal: means over seeds, of accuracies with the half-widths of their 95 % intervals."""
+    columns = [column for column in COLUMNS if column in result.summary]
+    title = f"{escape(result.study.title)}\nmean ± 95 % interval, {escape(result.data_source)}"
+    shown_table = Table("run", "seeds", "lr", title=title, box=SIMPLE, padding=(0, 1))
+    shown_table.columns[0].overflow = "fold"
+    for column in columns:
+        shown_table.add_column(COLUMNS[column], no_wrap=True)
+    for row in result.summary.to_dict("records"):
         cells = [_with_interval(row, column) for column in columns]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        shown_table.add_row(Text(f"{row['run']}{failed}"), f"{row['lr']:.2g}", *cells)
+        shown_table.add_row(Text(f"{row['run']}{failed}"), str(row["seeds"]), f"{row['lr']:.2g}", *cells)
     return shown_table
 
 

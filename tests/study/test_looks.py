@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_cifar.study.looks import Look, add_look, next_seeds, one_look, read_looks, write_looks
+from lit_cifar.study.looks import Look, add_look, next_seeds, one_look, read_looks, take_looks, write_looks
 
 
 def schedule(cap: int, at_least: int = 1) -> list[int]:
@@ -67,7 +68,67 @@ def test_a_look_needs_new_seeds_up_to_the_cap(seeds: int) -> None:
 
 
 def test_looks_are_kept_for_the_continued_study(tmp_path: Path) -> None:
-    assert read_looks(tmp_path / "looks.json") == ()
+    path = tmp_path / "looks.json"
+    assert read_looks(path, plan="a") == ()
     looks = add_look(add_look((), 4, 32), 12, 32)
-    write_looks(looks, tmp_path / "looks.json")
-    assert read_looks(tmp_path / "looks.json") == looks
+    write_looks(looks, path, plan="a")
+    assert read_looks(path, plan="a") == looks
+    assert read_looks(path, plan="b") == ()
+
+
+class Rehearsal:
+    """A study without training: each run is wanted up to a number of seeds; time is up at some."""
+
+    def __init__(self, wanted: dict[str, int], time_for: int = 1000) -> None:
+        self.wanted = wanted
+        self.time_for = time_for
+        self.trained: list[tuple[list[str], int]] = []
+        self.kept: list[Sequence[Look]] = []
+
+    def runs_wanted(self, looks: Sequence[Look]) -> set[str]:
+        seen = looks[-1].seeds if looks else 0
+        return {run for run, seeds in self.wanted.items() if seeds > seen}
+
+    def train(self, runs: Collection[str], seeds: int) -> int:
+        self.trained.append((sorted(runs), seeds))
+        return min(seeds, self.time_for)
+
+    def looked(self, looks: Sequence[Look]) -> None:
+        self.kept.append(looks)
+
+
+def test_settled_runs_are_not_trained_on() -> None:
+    study = Rehearsal({"a": 4, "b": 7, "c": 12})
+    looks = take_looks(study, cap=32)
+    assert study.trained == [(["a", "b", "c"], 4), (["b", "c"], 6), (["b", "c"], 8), (["c"], 12)]
+    assert [look.seeds for look in looks] == [4, 6, 8, 12]
+    assert study.kept[-1] == looks
+
+
+def test_looking_ends_at_the_cap() -> None:
+    looks = take_looks(Rehearsal({"a": 100}), cap=10)
+    assert [look.seeds for look in looks] == [4, 6, 8, 10]
+    assert sum(look.weight for look in looks) == pytest.approx(1)
+
+
+def test_a_fixed_number_of_seeds_is_one_look() -> None:
+    assert take_looks(Rehearsal({"a": 100}), cap=10, at_least=None) == one_look(10)
+
+
+def test_a_continued_study_takes_its_looks_again_and_goes_on() -> None:
+    """Stopped after a look of 5 seeds, when time was up; the shares of the error rate are kept."""
+    before = take_looks(Rehearsal({"a": 100}, time_for=5), cap=32)
+    assert [look.seeds for look in before] == [4, 5]
+    again = Rehearsal({"a": 10})
+    looks = take_looks(again, cap=32, before=before)
+    assert looks[:2] == before
+    assert [look.seeds for look in looks] == [4, 5, 6, 8, 12]
+    assert again.kept[0] == looks[:3]  # the first two were kept already
+    assert [look.weight for look in looks] == pytest.approx([n / 32 for n in (4, 1, 1, 2, 4)])
+
+
+def test_looks_taken_before_are_not_taken_in_part() -> None:
+    before = (Look(8, 0.25),)
+    study = Rehearsal({"a": 100}, time_for=5)
+    assert take_looks(study, cap=32, before=before) == ()
+    assert study.kept == []

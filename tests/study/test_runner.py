@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +22,14 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cifar.data.sources.synthetic import SyntheticSource
-from lit_cifar.study import runner, terminal
+from lit_cifar.study import clock, runner
 from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.plan import PlannedRun, plan_runs
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Protocol
 from lit_cifar.study.study_file import parse_study
+from lit_cifar.study.terminal import print_result
 from lit_cifar.utils.errors import UserError
 
 COLUMNS = {
@@ -113,6 +115,7 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     assert "ELU, seed 0: test accuracy" in out
     assert str(Path("logs/compare/tiny/report.html")) in out
     assert "Does exploding help?" in (folder / "report.html").read_text()
+    assert "Q1 Can't tell yet. Is dropout better? " in " ".join(out.split())
 
 
 CONVOLUTIONAL = """\
@@ -375,13 +378,97 @@ def test_names_are_no_markup(study_result: StudyResult) -> None:
     with StudyProgress(1, console) as progress:
         progress.epoch(run.label, 1, 0.5)
         progress.finished(run, {"status": "failed", "reason": "[/y]"}, here=True)
-    summary = study_result.summary.assign(run="[/x]")
-    console.print(terminal.table(summary, study_result.study.model_copy(update={"title": "[/title]"}), "[/data]"))
+    study = study_result.study.model_copy(update={"title": "[/title]"})
+    result = replace(study_result, study=study, summary=study_result.summary.assign(run="[/x]"), data_source="[/data]")
+    print_result(result, Path("[/folder]"), console)
     shown = console.export_text()
     assert "[1/1] [/x], seed 0: failed: [/y]" in shown
-    assert shown.count("│ [/x]") == len(summary)
-    assert "[/title]" in shown
-    assert "[/data]" in shown
+    assert shown.count("  [/x]") == len(result.summary)
+    for name in ("[/title]", "[/data]", "[/folder]"):
+        assert name in shown
+
+
+def test_the_terminal_shows_every_answer_and_whole_names(study_result: StudyResult) -> None:
+    console = Console(file=io.StringIO(), record=True, width=80)
+    print_result(study_result, Path("folder"), console)
+    shown = console.export_text()
+    assert "Q1 Yes. Does batch normalization produce a better model than ELU alone? +" in shown
+    assert "Q4 Worse. Does alpha dropout produce a better model than BatchNorm? −" in shown
+    assert re.search(r"\n +AlphaDropout, .*\n +one-cycle ", shown)
+    assert "…" not in shown
+
+
+SEQUENTIAL = """\
+title: Until it is settled
+seeds: auto
+max_seeds: 8
+protocol: {max_epochs: 1, batch_size: 64, val_size: 30}
+runs:
+  ELU:
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}}
+  same:
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}}
+  SELU:
+    model: {variant: {class_path: SELU, init_args: {depth: 1, width: 4}}}
+questions:
+  - {ask: "Is the same as good?", treatment: same, baseline: ELU, margin: 0.3, kind: as good}
+  - {ask: "Is SELU?", treatment: SELU, baseline: ELU, margin: 0.6, kind: as good}
+"""
+
+
+@pytest.mark.usefixtures("no_report")
+def test_seeds_are_added_until_every_question_is_answered(
+    lit_cifar: Run, arguments: list[object], workspace: Path
+) -> None:
+    """SELU is settled at once. Two equal runs have no spread to estimate: 2 / 2**n sign flips decide with 8 seeds."""
+    (workspace / "auto.yaml").write_text(SEQUENTIAL)
+    command = ["compare", "--study", "auto.yaml", *arguments[2:], "--workers", 0]
+    code, out, err = lit_cifar(*command)
+    assert code == 0, err
+    folder = workspace / "logs/compare/auto"
+    seeds = pd.read_csv(folder / "results.csv").groupby("run")["seed"].count()
+    assert seeds.to_dict() == {"ELU": 8, "same": 8, "SELU": 4}
+    looks = json.loads((folder / "looks.json").read_text())["looks"]
+    assert [(look["seeds"], look["weight"]) for look in looks] == [(4, 0.5), (6, 0.25), (8, 0.25)]
+    assert "4 seeds: 1 of 2 questions answered." in out
+    finished = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert lit_cifar(*command)[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == finished
+    assert json.loads((folder / "looks.json").read_text())["looks"] == looks
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_time_budget_is_kept_to_and_the_study_goes_on_later(
+    lit_cifar: Run, arguments: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock strikes in the second epoch of the sixth run: two runs have two seeds, one has one."""
+    (workspace / "auto.yaml").write_text(SEQUENTIAL.replace("max_epochs: 1", "max_epochs: 2"))
+    command = ["compare", "--study", "auto.yaml", *arguments[2:], "--workers", 0]
+    ticks = iter(range(10_000))
+    with monkeypatch.context() as patch:
+        patch.setattr(clock.Clock, "check", lambda _: None if next(ticks) < 16 else over())
+        code, out, err = lit_cifar(*command, "--minutes", 1)
+    assert code == 0, err
+    assert "The time budget is over." in out
+    folder = workspace / "logs/compare/auto"
+    looks = json.loads((folder / "looks.json").read_text())["looks"]
+    assert [(look["seeds"], look["weight"]) for look in looks] == [(1, 1 / 8)]
+    finished = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert len(finished) == 5
+    assert lit_cifar(*command)[0] == 0
+    looks = json.loads((folder / "looks.json").read_text())["looks"]
+    assert [(look["seeds"], look["weight"]) for look in looks] == [(1, 1 / 8), (4, 3 / 8), (6, 2 / 8), (8, 2 / 8)]
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
+
+
+def over() -> None:
+    raise clock.OutOfTime
+
+
+def test_a_time_budget_without_a_result_says_so(lit_cifar: Run, arguments: list[object]) -> None:
+    code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--minutes", 0.0001)
+    assert code == 1
+    assert err.endswith("The time budget was over before every run had a seed: give more --minutes.\n")
 
 
 @pytest.mark.slow

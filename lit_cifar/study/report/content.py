@@ -83,7 +83,7 @@ def _page(result: StudyResult) -> Page:
     asked = f", {count(len(study.questions), 'question')}" if study.questions else ""
     return Page(
         title=study.title,
-        summary=f"{count(len(study.runs), 'run')}, {count(study.seeds, 'seed')} each{asked}, {result.data_source}",
+        summary=f"{count(len(study.runs), 'run')}, {_seeds(result)}{asked}, {result.data_source}",
         description=study.description.strip(),
         warnings=_warnings(result),
         sections=[
@@ -102,6 +102,12 @@ def _page(result: StudyResult) -> Page:
     )
 
 
+def _seeds(result: StudyResult) -> str:
+    """How many seeds the runs have."""
+    fewest, most = result.summary["seeds"].min(), result.summary["seeds"].max()
+    return f"{count(most, 'seed')} each" if fewest == most else f"{fewest} to {most} seeds each"
+
+
 def _warnings(result: StudyResult) -> list[str]:
     study = result.study
     found = []
@@ -112,7 +118,7 @@ def _warnings(result: StudyResult) -> list[str]:
     if study.is_quick:
         found.append(
             f"This is a quick run: at most {count(study.protocol.max_epochs, 'epoch')} and "
-            f"{count(study.seeds, 'seed')}, fewer than the study asks for. Its networks are hardly trained and its "
+            f"{_seeds(result)}, fewer than the study asks for. Its networks are hardly trained and its "
             "answers are mostly “can't tell yet”."
         )
     return found
@@ -279,7 +285,8 @@ def _protocol(result: StudyResult) -> Section:
         "order of the training images: the same for every run. A run stops when its validation loss hasn't fallen for "
         "some epochs (patience) and keeps its best epoch. The test images are read once, after everything is chosen."
     )
-    settings = [[Cell("seeds"), Cell(str(study.seeds))]]
+    seeds = f"until every question is answered, at most {study.most_seeds}" if study.seeds == "auto" else study.seeds
+    settings = [[Cell("seeds"), Cell(str(seeds))]]
     settings += [[Cell(key), Cell(str(value))] for key, value in study.protocol.model_dump().items()]
     runs = [[Cell(name), Cell(pairs(run.model)), Cell(pairs(run.given()) or "–")] for name, run in study.runs.items()]
     tables = [
