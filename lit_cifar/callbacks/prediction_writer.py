@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lit_cifar.callbacks.collecting import AfterPredict
+from lit_cifar.callbacks.prediction_summary import prediction_summary
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import Found
 from lit_cifar.utils.errors import UserError
@@ -15,7 +16,7 @@ from lit_cifar.utils.files import check_writable, csv_text, replaced_when_comple
 
 
 class PredictionWriter(AfterPredict):
-    """Write what `predict` finds to a file, a row for each image.
+    """Write what `predict` finds to a file, a row for each image, and print the first rows and a summary.
 
     Columns: path (or index), label where it is known, prediction, confidence, a `probability_` of each class, and with
     MC dropout the four uncertainties. A picture that can't be read has a row with the reason as its `error`.
@@ -39,8 +40,10 @@ class PredictionWriter(AfterPredict):
         if self.output is None:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        table = prediction_table(data, found, pl_module.class_names)  # type: ignore[arg-type]
+        names: Sequence[str] = pl_module.class_names  # type: ignore[assignment]
+        table = prediction_table(data, found, names)
         write_table(table, self.output)
+        print(f"\n{prediction_summary(table, names)}")
         unreadable = len(data.unreadable_pictures)
         failed = f" ({unreadable} of them could not be read)" if unreadable else ""
         print(f"Predictions of {len(table)} images{failed}: {self.output}")

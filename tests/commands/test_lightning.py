@@ -101,11 +101,18 @@ def test_predict_writes_a_row_for_each_picture(
     fitted: Path, lit_cifar: Run, on_pictures: list[object], pictures: Path, workspace: Path
 ) -> None:
     best = fitted / "checkpoints/best.ckpt"
-    code, _, err = lit_cifar(
+    code, out, err = lit_cifar(
         "predict", "--ckpt_path", best, "--data.pictures", pictures / "test", "--predictions.output", "out.csv"
     )
     assert code == 0, err
     table = pd.read_csv(workspace / "out.csv")
+    first, right = table.iloc[0], (table["label"] == table["prediction"]).sum()
+    assert f"\ncat/0000.png: {first['prediction']}, {first['confidence']:.1%}" in out
+    assert "… and 19 more" in out
+    assert f"{right} of 24 images with a label are right" in out
+    code, out, err = lit_cifar("predict", "--ckpt_path", best, "--data.pictures", pictures / "test/cat/0000.png")
+    assert code == 0, err
+    assert f"\n0000.png: {first['prediction']} {first['confidence']:.1%}, " in out
     assert len(table) == 24
     assert table["path"][0] == "cat/0000.png"
     probabilities = table[["probability_cat", "probability_dog", "probability_frog"]]
