@@ -44,5 +44,5 @@ def _line(row: pd.Series) -> str:
 
 def _one_image(row: pd.Series, class_names: Sequence[str]) -> str:
     probabilities = row[[f"probability_{name}" for name in class_names]].astype(float).nlargest(BEST)
-    best = (f"{name.removeprefix('probability_')} {value:.1%}" for name, value in probabilities.items())
+    best = (f"{str(name).removeprefix('probability_')} {value:.1%}" for name, value in probabilities.items())
     return f"{row['path']}: {', '.join(best)}"
