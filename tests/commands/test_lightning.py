@@ -231,7 +231,7 @@ def test_loads_from_python(fitted: Path) -> None:
         (["fit", "--model.variant", "ELU", "--model.learning_rate", "-1"], "learning_rate -1"),
         (["fit", "--model.variant", "ELU", "--model.mc_samples", "-1"], "--model.mc_samples -1"),
         (["fit", "--model.variant", "ELU", "--data.severity", "6"], "severity=6"),
-        (["fit", "--model.variant", "ELU", "--data.batch_size", "0"], "--data.batch_size 0"),
+        (["fit", "--model.variant", "ELU", "--data.batch_size", "0"], "batch_size=0"),
         (["fit", "--model.variant", "ELU", "--data.source", "folder", "--data.data_dir", "nowhere"], "nowhere"),
         (["test"], "--ckpt_path"),
         (["test", "--ckpt_path", "nowhere.ckpt"], "There is no checkpoint nowhere.ckpt"),
