@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ FORMULA_STARTS = ("=", "+", "-", "@")
 @contextmanager
 def replaced_when_complete(path: Path) -> Iterator[Path]:
     """Give a path to write to; when the block ends well it becomes `path`, otherwise it is removed."""
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
+    unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.unfinished{path.suffix}")
+    unfinished.open("xb").close()  # in a folder from elsewhere, a link of this name could lead anywhere
     try:
         yield unfinished
         with unfinished.open("rb+") as written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import tempfile
@@ -13,15 +14,19 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import platformdirs
 import torch
 from filelock import FileLock, Timeout
 
 from lit_cifar.data.sources.base import ImageSet, Source
 from lit_cifar.utils.console import say
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import replaced_when_complete
 
-Split = Literal["train", "test"]
-FOLDER = ".lit_cifar_cache"
+Split = Literal["train", "val", "test"]
+CACHE_VARIABLE = "LIT_CIFAR_CACHE"
+"""The environment variable that names another folder for the cache."""
+
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile)
 """What reading a missing, half-written or damaged `.npz` file raises."""
 
@@ -31,10 +36,11 @@ class BusyError(UserError):
 
 
 class CachedSource(Source):
-    """A source whose decoded images are kept in one `.npz` file, whole or not at all, in `<data_dir>/.lit_cifar_cache`.
+    """A source whose decoded images are kept in one `.npz` file, whole or not at all, in the user's cache folder.
 
-    Where `data_dir` can't be written, the file is kept under `$XDG_CACHE_HOME/lit_cifar` (`~/.cache/lit_cifar`). It
-    is used only while its fingerprint is the source's and its checksums are right; otherwise it is made again.
+    It is never kept beside the images: a folder of pictures that somebody else made may contain links that lead
+    elsewhere. The file is used only while its fingerprint is the source's and its checksums are right; otherwise it
+    is made again.
 
     Args:
         data_dir: Where the source's files are.
@@ -42,7 +48,7 @@ class CachedSource(Source):
     """
 
     stem: ClassVar[str]
-    """What the cache file is called."""
+    """What the cache file's name begins with."""
 
     def __init__(self, data_dir: Path, *, wait: float = -1) -> None:
         self.data_dir = data_dir.expanduser()
@@ -66,6 +72,14 @@ class CachedSource(Source):
     def test(self) -> ImageSet:
         return self._load("test")
 
+    def cache_key(self) -> str:
+        """What the cache file belongs to; images of another key never replace it."""
+        return str(self.data_dir.resolve())
+
+    @property
+    def _file_name(self) -> str:
+        return f"{self.stem}-{hashlib.sha256(os.fsencode(self.cache_key())).hexdigest()[:16]}.npz"
+
     def _load(self, split: Split) -> ImageSet:
         with np.load(self._prepared(), allow_pickle=False) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -78,44 +92,28 @@ class CachedSource(Source):
         return self._ready
 
     def _find(self, fingerprint: str) -> Path | None:
-        paths = (folder / f"{self.stem}.npz" for folder in self._folders())
+        paths = (folder / self._file_name for folder in cache_folders())
         return next((path for path in paths if _is_intact(path, fingerprint)), None)
 
     def _make(self, fingerprint: str) -> Path:
-        folder = self._writable_folder()
-        with self._locked(folder):
-            return self._find(fingerprint) or self._write(folder, fingerprint)
+        path = writable_cache() / self._file_name
+        with self._locked(path):
+            return self._find(fingerprint) or self._write(path, fingerprint)
 
-    def _write(self, folder: Path, fingerprint: str) -> Path:
+    def _write(self, path: Path, fingerprint: str) -> Path:
         arrays: dict[str, Any] = {"fingerprint": np.array(fingerprint)}
         for split, images in self.decode().items():
             arrays |= {f"{split}_images": images.images.numpy(), f"{split}_labels": images.labels.numpy()}
-        path = folder / f"{self.stem}.npz"
-        part = path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with replaced_when_complete(path) as unfinished, unfinished.open("wb") as file:
                 np.savez(file, **arrays)
-            part.replace(path)
         except OSError as error:
             raise UserError(f"The decoded images can't be written to {path}: {error}.") from error
         return path
 
-    def _folders(self) -> list[Path]:
-        key = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:16]
-        return [self.data_dir / FOLDER, _user_cache() / "lit_cifar" / key]
-
-    def _writable_folder(self) -> Path:
-        folder = next(filter(is_writable, self._folders()), None)
-        if folder is None:
-            raise UserError(
-                f"The decoded images can be kept neither in {self.data_dir} nor in {_user_cache()}: no right to write "
-                "there, or no space. Set the environment variable XDG_CACHE_HOME to a folder that can be written."
-            )
-        return folder
-
     @contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        lock = FileLock(folder / f"{self.stem}.lock")
+    def _locked(self, path: Path) -> Iterator[None]:
+        lock = FileLock(path.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -130,28 +128,74 @@ class CachedSource(Source):
             lock.release()
 
 
-def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, itself made if need be (asking for rights is unreliable on networks)."""
+def cache_folders() -> list[Path]:
+    """Where caches may be, the best place first: the user's cache folder, or one of the user's own for temporary files.
+
+    The environment variable LIT_CIFAR_CACHE names another folder instead.
+    """
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return [Path(chosen).expanduser()]
+    usual = Path(platformdirs.user_cache_dir("lit_cifar", appauthor=False))
+    temporary = Path(tempfile.gettempdir()) / f"lit_cifar-{_user()}"
+    folders = [usual] if usual.is_absolute() else []  # a user without a home has none
+    return [*folders, temporary] if _is_own(temporary) else folders
+
+
+def writable_cache() -> Path:
+    """The first cache folder that can be written, made if it isn't there.
+
+    Raises:
+        UserError: if there is none.
+    """
+    folder = next((folder for folder in cache_folders() if is_writable(folder, mode=0o700)), None)
+    if folder is None:
+        tried = " nor ".join(map(str, cache_folders()))
+        raise UserError(
+            f"The decoded images can be kept neither in {tried}: no permission to write, or no space. Set the "
+            f"environment variable {CACHE_VARIABLE} to a folder that can be written."
+        )
+    return folder
+
+
+def is_writable(folder: Path, *, mode: int = 0o777) -> bool:
+    """Whether files can be made in a folder, which is made if it isn't there; trying is the only reliable way.
+
+    Args:
+        folder: The folder.
+        mode: The permissions it is made with.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False
 
 
+def _is_own(folder: Path) -> bool:
+    """Whether a folder among everybody's temporary files is the user's own, or isn't there yet."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return folder.is_dir() and not folder.is_symlink() and (os.name == "nt" or status.st_uid == os.getuid())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user without a name
+        return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
 def _is_intact(path: Path, fingerprint: str) -> bool:
     """Whether a cache file is of these images, and every array in it has its checksum."""
     try:
+        if not path.is_file():  # opening a FIFO would wait for ever
+            return False
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays, zipfile.ZipFile(file) as members:
             return str(arrays["fingerprint"]) == fingerprint and members.testzip() is None
     except DAMAGE:
         return False
-
-
-def _user_cache() -> Path:
-    configured = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(configured) if configured else Path.home() / ".cache"
-    except RuntimeError:  # a container's user without a home
-        return Path(tempfile.gettempdir())

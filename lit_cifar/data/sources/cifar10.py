@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet
-from lit_cifar.data.sources.cache import CachedSource, Split, is_writable
-from lit_cifar.data.sources.download import PATIENT, QUICK, DownloadError, Patience, download, md5_of
+from lit_cifar.data.sources.cache import CachedSource, Split, is_writable, writable_cache
+from lit_cifar.data.sources.download import PATIENT, QUICK, DownloadError, File, Patience, download, md5_of
 from lit_cifar.utils.errors import UserError
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
@@ -35,9 +35,10 @@ DEFAULT_URLS = (
 
 @dataclass(frozen=True)
 class Archive:
-    """The md5 of the archive, and of each batch file in it by name: what isn't exactly this is never read."""
+    """The md5 and size of the archive, and the md5 of each batch file in it by name; anything else is never read."""
 
     md5: str
+    size: int
     train: Mapping[str, str]
     test: Mapping[str, str]
 
@@ -48,6 +49,7 @@ class Archive:
 
 OFFICIAL = Archive(
     md5="c58f30108f718f92721af3b95e74349a",
+    size=170_498_071,
     train={
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -94,6 +96,9 @@ class CIFAR10Source(CachedSource):
     def fingerprint(self) -> str:
         return self._archive.md5
 
+    def cache_key(self) -> str:
+        return self._archive.md5  # the same images, wherever the files are
+
     def decode(self) -> dict[Split, ImageSet]:
         batches = {name: _unpickle(content) for name, content in self._checked_files()}
         return {
@@ -124,8 +129,10 @@ class CIFAR10Source(CachedSource):
         target = self.data_dir / ARCHIVE_NAME
         if not is_writable(self.data_dir):
             raise UserError(f"Can't write to {self.data_dir}: choose another folder with --data.data_dir.")
+        file = File(self._archive.md5, self._archive.size)
+        part = writable_cache() / f"{ARCHIVE_NAME}-{self._archive.md5}.part"
         try:
-            download(self._urls, target, self._archive.md5, self._rounds)
+            download(self._urls, target, file, part, self._rounds)
         except DownloadError as error:
             raise DownloadError(_WAYS_OUT.format(problems=error, folder=self.data_dir, md5=self._archive.md5)) from None
         return target

@@ -1,22 +1,26 @@
-"""Download one file whose md5 is known: from several addresses, resuming what is there, leaving slow ones."""
+"""Download one file whose md5 and size are known: from several addresses, resuming what is there, leaving slow ones."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from lit_cifar import __version__
-from lit_cifar.utils.console import progress_bar
+from lit_cifar.utils.console import progress_bar, say
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import replaced_when_complete
 
 CHUNK = 1 << 18
 
@@ -26,7 +30,33 @@ class DownloadError(UserError):
 
 
 class TooSlowError(TimeoutError):
-    """An address works, but would take longer than allowed."""
+    """An address works, but would take longer than allowed.
+
+    Args:
+        message: For people.
+        speed: Bytes per second.
+    """
+
+    def __init__(self, message: str, speed: float = 0.0) -> None:
+        super().__init__(message)
+        self.speed = speed
+
+
+class WrongFileError(ValueError):
+    """What an address sends is another file."""
+
+
+@dataclass(frozen=True)
+class File:
+    """The file that is wanted; what isn't exactly this is never kept.
+
+    Args:
+        md5: Its md5, as hexadecimal digits.
+        size: Its size in bytes.
+    """
+
+    md5: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +64,7 @@ class Patience:
     """How long to bear with an address, in seconds.
 
     Args:
-        silence: Without a connection, or without another byte, for this long: leave the address.
+        silence: Without an answer, or without another byte, for this long: leave the address.
         total: Leave it as well once the time spent plus the time expected for the rest (at the speed so far) is longer.
         trial: How long the speed is measured before anything is expected of it.
     """
@@ -45,30 +75,47 @@ class Patience:
 
 
 QUICK = Patience(silence=5, total=300)
-PATIENT = Patience(silence=30)
+PATIENT = Patience(silence=30, total=4 * 3600)
+"""CIFAR-10 takes 40 minutes from its official host. Whoever sends a byte at a time is left even so."""
 
 
-def download(urls: Sequence[str], target: Path, md5: str, rounds: Sequence[Patience] = (QUICK, PATIENT)) -> None:
-    """Download `target` from the first address that gives a file with this md5.
+def download(
+    urls: Sequence[str], target: Path, file: File, part: Path, rounds: Sequence[Patience] = (QUICK, PATIENT)
+) -> None:
+    """Download `target` from the first address that gives this file.
 
-    Each round tries the addresses in order; later rounds only those that were too slow before. What was received is
-    kept as `<target>.part` and continued by the next attempt, the next start included, but removed if it proves wrong.
+    Each round tries the addresses in order; later rounds only those that were too slow before, the fastest first.
+    What was received is kept, and continued by the next attempt, the next start included; it is removed if it is wrong.
+
+    Args:
+        urls: Addresses to try.
+        target: Where the file goes; another file of that name is replaced, a link is not followed.
+        file: What is wanted.
+        part: Where the unfinished file is kept, in a folder of the user's own.
+        rounds: How long to bear with each address.
 
     Raises:
         DownloadError: if no address gave the file; the message has a line for each.
     """
-    part = target.with_name(target.name + ".part")
     problems: dict[str, Exception] = {}
-    left = urls
+    left = list(urls)
     for patience in rounds:
         for url in left:
-            problem = _attempt(url, part, md5, patience)
+            problem = _attempt(url, part, file, patience)
             if problem is None:
-                part.replace(target)
+                _move(part, target)
                 return
             problems[url] = problem
         left = [url for url in left if isinstance(problems[url], TimeoutError)]
+        left.sort(key=lambda url: getattr(problems[url], "speed", 0.0), reverse=True)
     raise DownloadError("\n".join(f"  {url}: {problem}" for url, problem in problems.items()) or "  no address given")
+
+
+def _move(part: Path, target: Path) -> None:
+    """Move the finished file into its folder, which may be on another disk."""
+    with replaced_when_complete(target) as unfinished:
+        shutil.copyfile(part, unfinished)
+    part.unlink()
 
 
 def md5_of(path: Path) -> str:
@@ -80,55 +127,142 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _attempt(url: str, part: Path, md5: str, patience: Patience) -> Exception | None:
+def _attempt(url: str, part: Path, file: File, patience: Patience) -> Exception | None:
     """Complete the partial file from one address and check it; return what went wrong, if anything."""
+    if _size(part) > file.size:
+        part.unlink()
     try:
-        if not part.exists() or md5_of(part) != md5:
-            _fetch(url, part, patience)
+        if _size(part) < file.size:
+            _fetch(url, part, file, patience)
+    except WrongFileError as error:
+        part.unlink(missing_ok=True)
+        return error
     except URLError as error:
         return error.reason if isinstance(error.reason, Exception) else error
     except (OSError, HTTPException) as error:
         return error
     found = md5_of(part)
-    if found == md5:
+    if found == file.md5:
         return None
     part.unlink()
-    return ValueError(f"what it sent is not the official file (md5 {found}, not {md5}); it was removed")
+    return WrongFileError(f"what it sent is not the official file (md5 {found}, not {file.md5}); it was removed")
 
 
-def _fetch(url: str, part: Path, patience: Patience) -> None:
+def _fetch(url: str, part: Path, file: File, patience: Patience) -> None:
     """Receive the rest of the file, connecting again after a cut as long as each connection brings something."""
-    started = time.monotonic()
+    pace = _Pace(url, patience, file.size - _size(part))
     while True:
         before = _size(part)
         try:
-            return _receive(url, part, patience, started)
-        except TooSlowError:
+            return _receive(url, part, file, pace)
+        except (TooSlowError, WrongFileError):
             raise
         except (OSError, HTTPException):
             if _size(part) <= before:
                 raise
 
 
-def _receive(url: str, part: Path, patience: Patience, started: float) -> None:
+def _receive(url: str, part: Path, file: File, pace: _Pace) -> None:
     """Append what one connection gives to the partial file; start it anew if the server can't resume."""
-    with _open(url, _size(part), patience.silence) as response:
+    with _answer(url, _size(part), pace) as response:
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         had = _size(part) if resumed else 0
-        total = None if response.length is None else had + response.length
-        connected, received = time.monotonic(), 0
+        if response.length is not None and had + response.length != file.size:
+            raise WrongFileError(f"it offers {had + response.length} bytes, and the official file has {file.size}")
+        pace.connected()
         with (
-            part.open("ab" if resumed else "wb") as file,
-            progress_bar(f"Downloading {url}", total, in_bytes=True) as bar,
+            part.open("ab" if resumed else "wb") as partial,
+            progress_bar(f"Downloading {url}", file.size, in_bytes=True) as bar,
         ):
             bar(had)
             while chunk := response.read1(CHUNK):
-                file.write(chunk)
+                had += len(chunk)
+                if had > file.size:
+                    raise WrongFileError(f"it sends more than the {file.size} bytes of the official file")
+                partial.write(chunk)
                 bar(len(chunk))
-                received += len(chunk)
-                _check_pace(patience, started, connected, received, response.length or 0)
-        if response.length:
-            raise ConnectionError(f"the connection was cut off, {response.length} bytes before the end")
+                pace.check(len(chunk))
+        if had < file.size:
+            raise ConnectionError(f"the connection was cut off, {file.size - had} bytes before the end")
+
+
+class _Pace:
+    """Whether an address is fast enough, over all of its connections.
+
+    Args:
+        url: The address, to be named.
+        patience: What is fast enough.
+        rest: The bytes that are missing.
+    """
+
+    def __init__(self, url: str, patience: Patience, rest: int) -> None:
+        self.patience = patience
+        self._url, self._rest, self._received = url, rest, 0
+        self._started, self._waiting, self._said = time.monotonic(), 0.0, False
+        self._asked = self._started
+
+    def asked(self) -> float:
+        """A connection is being made; the seconds that it may take."""
+        self._asked = time.monotonic()
+        left = self._started + self.patience.total - self._asked
+        if left <= 0:
+            raise self._too_slow()
+        return min(self.patience.silence, left)
+
+    def connected(self) -> None:
+        """The address has answered; the time before doesn't count for its speed, but for the total."""
+        if self._received == 0:
+            self._waiting = time.monotonic() - self._started
+
+    def check(self, received: int) -> None:
+        """Take note of bytes received.
+
+        Raises:
+            TooSlowError: if the rest would take too long.
+        """
+        self._received += received
+        spent = time.monotonic() - self._started
+        if spent - self._waiting < self.patience.trial:
+            return
+        if spent + self._seconds_left() > self.patience.total:
+            raise self._too_slow()
+        if not self._said and self._seconds_left() > 60:
+            self._said = True
+            say(f"{self._url} gives {self._speed() / 1000:.0f} kB/s: about {self._seconds_left() / 60:.0f} minutes.")
+
+    def _speed(self) -> float:
+        return self._received / max(time.monotonic() - self._started - self._waiting, 1e-3)
+
+    def _seconds_left(self) -> float:
+        return (self._rest - self._received) / max(self._speed(), 1e-3)
+
+    def _too_slow(self) -> TooSlowError:
+        minutes, speed = self._seconds_left() / 60, self._speed()
+        return TooSlowError(f"too slow: {minutes:.0f} more minutes at {speed / 1000:.0f} kB/s", speed)
+
+
+def _answer(url: str, start: int, pace: _Pace) -> HTTPResponse:
+    """Ask for the file from byte `start` on, and wait for the answer, however slowly its headers drip.
+
+    A socket's own time limit starts again with every byte. So a thread asks; if it takes too long, it is left alone.
+    """
+    answers: Queue[HTTPResponse | Exception] = Queue()
+    seconds = pace.asked()
+
+    def ask() -> None:
+        try:
+            answers.put(_open(url, start, pace.patience.silence))
+        except Exception as error:  # noqa: BLE001 - it is raised in the other thread
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _open(url: str, start: int, silence: float) -> HTTPResponse:
@@ -141,17 +275,6 @@ def _open(url: str, start: int, silence: float) -> HTTPResponse:
         if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _open(url, 0, silence)
         raise
-
-
-def _check_pace(patience: Patience, started: float, connected: float, received: int, rest: int) -> None:
-    now = time.monotonic()
-    spent = now - connected
-    if spent < patience.trial:
-        return
-    seconds_left = rest * spent / received
-    if now - started + seconds_left > patience.total:
-        speed = received / spent / 1000
-        raise TooSlowError(f"too slow: {seconds_left / 60:.0f} more minutes at {speed:.0f} kB/s")
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from PIL import Image, ImageOps
 from lit_cifar.data.sources.base import IMAGE_SHAPE
 from lit_cifar.utils.console import progress_bar
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.machine import usable_cpus
 
 EXTENSIONS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"),
@@ -113,7 +115,7 @@ def decode_all(paths: Sequence[Path], description: str) -> tuple[NDArray[np.uint
 
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(min(usable_cpus(), 32)) as pool,
         progress_bar(description, len(paths)) as advance,
     ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -127,6 +129,8 @@ def decode(path: Path) -> NDArray[np.uint8]:
 
     A picture that is 32×32 already keeps its pixels; another size is resampled (Lanczos, antialiased).
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+        raise ValueError("it is not a regular file")
     with Image.open(path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         rgb = _to_rgb(picture)
@@ -153,13 +157,18 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray((pixels / 257).round().astype(np.uint8))
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[PictureFile]:
+def _walk(folder: Path, prefix: str, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[PictureFile]:
+    """The pictures in a folder; links to folders are followed, but not back into a folder that they are in."""
+    status = folder.stat()
+    here = status.st_dev, status.st_ino
+    if here in around:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", around | {here})
             elif entry.name.lower().endswith(EXTENSIONS):
                 yield PictureFile(prefix + entry.name, *_size_and_age(entry))
 

@@ -33,7 +33,7 @@ class FakeCIFAR10:
         self.content = _tar({"batches.meta": b"not needed", **self.files})
         md5s = {name: md5(content) for name, content in self.files.items()}
         test = {"test_batch": md5s.pop("test_batch")}
-        self.archive = Archive(md5=md5(self.content), train=md5s, test=test)
+        self.archive = Archive(md5=md5(self.content), size=len(self.content), train=md5s, test=test)
 
     def extract(self, folder: Path) -> Path:
         folder.mkdir(parents=True)
@@ -68,6 +68,14 @@ def _batch(seed: int) -> dict[str, Any]:
     return {"data": data, "labels": generator.integers(0, 10, IMAGES_PER_BATCH).tolist()}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a cache of its own."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-cache")
+    monkeypatch.setenv("LIT_CIFAR_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def fake() -> FakeCIFAR10:
     """About 70 kB of random images in six batch files."""
@@ -88,6 +96,8 @@ class FileServer:
     piece: int = 1 << 20
     pause: float = 0.0
     """Seconds before each piece of the content."""
+    says_length: bool = True
+    """Whether it tells the length of its content."""
     asked: list[int] = field(default_factory=list)
     """The first byte that each request asked for."""
     url: str = ""
@@ -129,7 +139,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, status: int, content: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            if server.says_length:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             end = server.cuts.pop(0) if server.cuts else len(content)
             try:

@@ -13,7 +13,6 @@ from lit_cifar.data.sources import CIFAR10_CLASSES, ImageSet
 from lit_cifar.data.sources import synthetic as synthetic_module
 from lit_cifar.data.sources.auto import AutoSource
 from lit_cifar.data.sources.base import Source
-from lit_cifar.data.sources.cache import FOLDER
 from lit_cifar.data.sources.cifar10 import ARCHIVE_NAME, FOLDER_NAME
 from lit_cifar.data.sources.download import QUICK, Patience
 from lit_cifar.utils.errors import UserError
@@ -101,10 +100,10 @@ def test_damaged_files_are_an_error(tmp_path, fake) -> None:
         auto(tmp_path, fake).prepare()
 
 
-def test_another_process_that_downloads_is_not_waited_for_without_end(tmp_path, fake, capfd) -> None:
-    (tmp_path / FOLDER).mkdir()
-    with FileLock(tmp_path / FOLDER / "cifar10.lock"):
-        source = auto(tmp_path, fake, patience=Patience(silence=1, total=0.2 - 60))
+def test_another_process_that_downloads_is_not_waited_for_without_end(tmp_path, fake, cache, capfd) -> None:
+    source = auto(tmp_path, fake, patience=Patience(silence=1, total=0.2 - 60))
+    cache.mkdir()
+    with FileLock((cache / source._cifar10._file_name).with_suffix(".lock")):
         assert source.name == SUBSTITUTE
     assert "Waiting for another process" in capfd.readouterr().err
 

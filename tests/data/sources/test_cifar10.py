@@ -87,20 +87,20 @@ def test_next_start_needs_neither_files_nor_server(tmp_path, fake, serve) -> Non
 
 def test_cache_of_another_archive_is_not_used(tmp_path, fake, serve) -> None:
     source_in(tmp_path, fake, serve().url).prepare()
-    other = Archive(md5="0" * 32, train=fake.archive.train, test=fake.archive.test)
+    other = Archive(md5="0" * 32, size=1, train=fake.archive.train, test=fake.archive.test)
     with pytest.raises(UserError, match="is not the official file"):
         CIFAR10Source(tmp_path, urls=[NOBODY], archive=other).prepare()
 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "one byte changed", "not a zip file"])
-def test_damaged_cache_is_made_again(tmp_path, fake, damage) -> None:
+def test_damaged_cache_is_made_again(tmp_path, fake, cache, damage) -> None:
     fake.extract(tmp_path / FOLDER_NAME)
     source_in(tmp_path, fake).prepare()
-    (cache,) = tmp_path.glob(".lit_cifar_cache/*.npz")
-    content = bytearray(cache.read_bytes())
+    (file,) = cache.glob("*.npz")
+    content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     damaged = {"cut short": content[:-5000], "emptied": b"", "one byte changed": content, "not a zip file": b"x" * 999}
-    cache.write_bytes(damaged[damage])
+    file.write_bytes(damaged[damage])
     check(source_in(tmp_path, fake), fake)
 
 

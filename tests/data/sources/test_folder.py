@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from lit_cifar.data.sources.cache import FOLDER
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.sources.cache import cache_folders
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.utils.errors import UserError
 
@@ -64,14 +67,107 @@ def test_relative_folder_keeps_its_name(folder, monkeypatch) -> None:
     assert FolderSource(Path("data")).name == "pictures in data"
 
 
-def test_validation_folder_and_other_files_are_left_alone(folder) -> None:
-    draw(folder / "valid" / "dog" / "1.png", 99)
+def test_other_files_are_left_alone(folder) -> None:
     (folder / "train" / "notes.txt").touch()
     (folder / "train" / ".git").mkdir()
     (folder / "train" / "cat" / "Thumbs.db").touch()
     source = FolderSource(folder)
     assert source.class_names == ("ant", "cat")
     assert len(source.train()) == 5
+    assert source.val() is None
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_validation_part_is_used(folder, name) -> None:
+    for label, brightness_ in (("ant", 70), ("cat", 80)):
+        draw(folder / name / label / "1.png", brightness_)
+    source = FolderSource(folder)
+    assert brightness(source.val().images) == [70, 80]
+    assert source.val().labels.tolist() == [0, 1]
+
+    def sizes(**options: float) -> tuple[int, int]:
+        data = CIFAR10DataModule(source="folder", data_dir=str(folder), **options)
+        data.prepare_data()
+        data.setup("fit")
+        return len(data.train_images), len(data.val_images)
+
+    assert sizes() == (5, 2)
+    assert sizes(val_size=1) == (4, 1), "images are held out if that is asked for"
+
+
+def test_a_validation_part_of_other_classes_is_named(folder) -> None:
+    draw(folder / "val" / "dog" / "1.png", 99)
+    with pytest.raises(UserError, match="must be the same. Only one of them has: ant, cat, dog"):
+        FolderSource(folder).prepare()
+
+
+def test_two_validation_parts_are_one_too_many(folder) -> None:
+    for name in ("val", "valid"):
+        draw(folder / name / "cat" / "1.png", 99)
+    with pytest.raises(UserError, match="two folders for one part, val and valid"):
+        FolderSource(folder).prepare()
+
+
+def test_class_folders_alone_are_divided(folder) -> None:
+    for index in range(10):
+        draw(folder / "only" / "ant" / f"{index}.png", index)
+        draw(folder / "only" / "cat" / f"{index}.png", 100 + index)
+    source, again = FolderSource(folder / "only"), FolderSource(folder / "only")
+    assert source.name.endswith("only, a fifth held out as test images")
+    assert source.class_names == ("ant", "cat")
+    assert source.test().labels.tolist() == [0, 0, 1, 1]
+    assert sorted(brightness(source.train().images) + brightness(source.test().images)) == [
+        *range(10),
+        *range(100, 110),
+    ]
+    assert brightness(source.test().images) == brightness(again.test().images)
+
+
+def test_a_class_of_one_picture_can_not_be_divided(folder) -> None:
+    draw(folder / "only" / "ant" / "1.png", 0)
+    draw(folder / "only" / "cat" / "1.png", 0)
+    with pytest.raises(UserError, match="The class ant has a single picture"):
+        FolderSource(folder / "only").prepare()
+
+
+def test_linked_folders_are_followed_once(folder, tmp_path) -> None:
+    for index in range(3):
+        draw(tmp_path / "elsewhere" / f"{index}.png", 90)
+    (folder / "train" / "ant" / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "train" / "ant" / "round").symlink_to(folder / "train")
+    (folder / "test" / "dog").symlink_to(tmp_path / "elsewhere")
+    (folder / "train" / "dog").symlink_to(tmp_path / "elsewhere")
+    source = FolderSource(folder)
+    assert source.class_names == ("ant", "cat", "dog")
+    counts = torch.bincount(source.train().labels).tolist()
+    assert counts == [2 + 3 + 3 + 3, 3, 3], "the link to the folder around it gives cat and dog once more"
+
+
+def test_a_fifo_among_the_pictures_is_named(folder) -> None:
+    os.mkfifo(folder / "train" / "ant" / "pipe.png")
+    with pytest.raises(UserError, match=r"pipe\.png: it is not a regular file"):
+        FolderSource(folder).prepare()
+
+
+def test_a_class_that_is_no_unicode_is_refused(folder) -> None:
+    (folder / "train" / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(UserError, match=r"'caf\\udce9' in .*train can't be written as text: rename") as failure:
+        FolderSource(folder).prepare()
+    str(failure.value).encode()
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch) -> None:
+    closed = folder / "train" / "cat" / "deep"
+
+    def scandir(path: str | Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"The folder .*train/cat/deep can't be read: no permission"):
+        FolderSource(folder).prepare()
 
 
 def test_second_start_decodes_nothing(folder, monkeypatch) -> None:
@@ -124,50 +220,72 @@ def test_changes_are_noticed(folder, monkeypatch, how) -> None:
     assert len(decoded) == 1
 
 
-def test_folder_moved_as_it_is_keeps_its_cache(folder, monkeypatch) -> None:
+def test_another_folder_has_another_cache(folder, monkeypatch) -> None:
+    """Even one whose files have the same names, sizes and times of change."""
     FolderSource(folder).prepare()
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
     decoded = count_decoding(monkeypatch)
-    FolderSource(folder.rename(folder.with_name("moved"))).prepare()
-    assert decoded == []
-
-
-def test_where_the_folder_cannot_be_written_the_users_cache_is_used(folder, monkeypatch) -> None:
-    (folder / FOLDER).touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
-    decoded = count_decoding(monkeypatch)
-    assert brightness(FolderSource(folder).test().images) == [50, 60]
-    assert brightness(FolderSource(folder).test().images) == [50, 60]
+    FolderSource(copy).prepare()
+    FolderSource(folder).prepare()
     assert len(decoded) == 1
-    assert len(list((folder.parent / "cache" / "lit_cifar").glob("*/pictures.npz"))) == 1
 
 
-def test_cache_by_another_user_in_a_folder_that_cannot_be_written_is_used(folder, monkeypatch) -> None:
+def test_nothing_is_written_into_the_folder(folder, cache) -> None:
+    before = sorted(folder.rglob("*"))
     FolderSource(folder).prepare()
-    monkeypatch.setattr("lit_cifar.data.sources.cache.is_writable", lambda folder: False)
+    assert sorted(folder.rglob("*")) == before
+    assert len(list(cache.glob("pictures-*.npz"))) == 1
+
+
+def test_a_fifo_in_the_cache_s_place_is_not_waited_for(folder, cache) -> None:
+    FolderSource(folder).prepare()
+    (file,) = cache.glob("*.npz")
+    file.unlink()
+    os.mkfifo(file)
     assert brightness(FolderSource(folder).test().images) == [50, 60]
+
+
+def test_without_a_cache_folder_the_temporary_one_is_used(folder, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("LIT_CIFAR_CACHE")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "file" / "lit_cifar"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    decoded = count_decoding(monkeypatch)
+    FolderSource(folder).prepare()
+    FolderSource(folder).prepare()
+    assert len(decoded) == 1
+    (file,) = (tmp_path / "temporary").rglob("pictures-*.npz")
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("whose", ["a link", "another user's"])
+def test_a_temporary_folder_that_is_not_the_user_s_own_is_left_alone(folder, tmp_path, monkeypatch, whose) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("LIT_CIFAR_CACHE")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "file" / "lit_cifar"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LOGNAME", "someone")
+    own = cache_folders()[-1]
+    (tmp_path / "elsewhere").mkdir()
+    if whose == "a link":
+        own.symlink_to(tmp_path / "elsewhere")
+    else:
+        own.mkdir()
+        monkeypatch.setattr(os, "getuid", lambda: own.stat().st_uid + 1)
+    with pytest.raises(UserError, match=r"can be kept neither in .*LIT_CIFAR_CACHE"):
+        FolderSource(folder).prepare()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_nowhere_to_write(folder, monkeypatch) -> None:
-    (folder / FOLDER).touch()
     (folder.parent / "cache").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
-    with pytest.raises(UserError, match="XDG_CACHE_HOME"):
+    monkeypatch.setenv("LIT_CIFAR_CACHE", str(folder.parent / "cache"))
+    with pytest.raises(UserError, match="LIT_CIFAR_CACHE"):
         FolderSource(folder).prepare()
 
 
-def test_user_without_a_home_uses_the_temporary_folder(folder, tmp_path, monkeypatch) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    (folder / FOLDER).touch()
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", no_home)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    FolderSource(folder).prepare()
-    assert len(list((tmp_path / "temporary").rglob("pictures.npz"))) == 1
-
-
-def test_writing_that_fails_leaves_no_cache(folder, monkeypatch) -> None:
+def test_writing_that_fails_leaves_no_cache(folder, cache, monkeypatch) -> None:
     def disk_full(file, **arrays: np.ndarray) -> None:
         file.write(b"half")
         raise OSError(28, "No space left on device")
@@ -176,7 +294,8 @@ def test_writing_that_fails_leaves_no_cache(folder, monkeypatch) -> None:
         patch.setattr(np, "savez", disk_full)
         with pytest.raises(UserError, match="No space left"):
             FolderSource(folder).prepare()
-    assert not (folder / FOLDER / "pictures.npz").exists()
+    assert not list(cache.glob("*.npz"))
+    assert not list(cache.glob("*unfinished*"))
     assert brightness(FolderSource(folder).test().images) == [50, 60]
 
 
@@ -216,7 +335,7 @@ def test_class_without_pictures_is_named(folder) -> None:
         FolderSource(folder).prepare()
 
 
-def test_unreadable_pictures_are_named(folder) -> None:
+def test_unreadable_pictures_are_named(folder, cache) -> None:
     for number in range(7):
         (folder / "train" / "ant" / f"broken{number}.png").write_bytes(b"no picture")
     with pytest.raises(UserError) as failure:
@@ -225,4 +344,4 @@ def test_unreadable_pictures_are_named(folder) -> None:
     assert message.startswith("7 of the pictures in")
     assert [f"ant/broken{number}.png" in message for number in range(7)] == [True] * 5 + [False] * 2
     assert "… and 2 more" in message
-    assert not (folder / FOLDER / "pictures.npz").exists()
+    assert not list(cache.glob("*.npz"))
