@@ -14,16 +14,18 @@ from variants.registry import (
     VariantError,
     available,
     broken,
-    from_spec,
+    class_path,
+    describe,
     get,
     in_folder,
     load_named,
     origin,
+    printable,
     register,
-    to_spec,
     unknown_name_message,
     use_folder,
 )
+from variants.specs import Recalled, class_of, from_spec, recall, to_spec
 
 __version__ = "0.1.0"
 
@@ -33,24 +35,39 @@ __all__ = [
     "DenseVariant",
     "FoundClass",
     "Origin",
+    "Recalled",
     "Scaling",
     "Variant",
     "VariantError",
     "at_least",
     "available",
     "broken",
+    "class_of",
+    "class_path",
+    "describe",
     "from_spec",
     "get",
     "in_folder",
     "load_named",
     "one_of",
     "origin",
+    "printable",
     "probability",
+    "recall",
     "register",
     "share",
     "to_spec",
     "unknown_name_message",
     "use_folder",
 ]
+
+
+def __getattr__(name: str) -> type[Variant]:
+    """A registered variant class by its name, so that `from variants import ELU` works, also for plugins."""
+    found = None if name.startswith("_") else _registry.lookup(name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found
+
 
 _registry.load_built_ins(__name__, __path__, __version__)

@@ -32,6 +32,9 @@ class Variant(ABC):
     reference: ClassVar[str] = ""
     """The paper or page the technique comes from."""
 
+    aliases: ClassVar[Sequence[str]] = ()
+    """Former class paths of this class. Checkpoints that name one of them still load."""
+
     def __init__(self, *, scaling: Scaling = "standardize") -> None:
         self.scaling = one_of("scaling", scaling, ("unit", "standardize"))
 
@@ -46,6 +49,26 @@ class Variant(ABC):
         Returns:
             A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes].
         """
+
+    @classmethod
+    def migrate(cls, init_args: dict[str, Any], version: str) -> dict[str, Any]:
+        """Turn hyperparameters from an old checkpoint into those that the constructor takes today.
+
+        Args:
+            init_args: Hyperparameters as the checkpoint has them.
+            version: Version of the package that wrote them; empty for a class of no package.
+        """
+        return init_args
+
+    @classmethod
+    def __subclasses__(cls) -> list[type[Variant]]:
+        """The direct subclasses, without those whose name is registered for another class or whose module failed.
+
+        The command line finds variants by name among them, so a class that was refused can't make a name ambiguous.
+        """
+        from variants import registry
+
+        return [found for found in type.__subclasses__(cls) if registry.can_be_named(found)]
 
     def stochastic_layers(self, network: nn.Module) -> Sequence[nn.Module]:
         """The modules, other than torch's dropout, that MC dropout keeps in training mode, such as stochastic depth.

@@ -1,4 +1,4 @@
-"""Where variants are found by name: built-in files, installed plugins, and class paths of the user's own."""
+"""Finds variants by name: those in this package, and those of installed packages (plugins)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from variants.base import Variant
 from variants.folder import FoundClass, classes_in
@@ -27,14 +30,14 @@ VariantClass = TypeVar("VariantClass", bound=type[Variant])
 
 
 class VariantError(ValueError):
-    """A variant that can't be registered, found or rebuilt; the message says what to do instead."""
+    """A variant can't be registered, found or rebuilt; the message says what to do instead."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a variant comes from: a distribution, its version and the module that defines it.
+    """The package, its version and the module that a variant comes from.
 
-    A variant from a folder of the user's own has a file instead of a distribution.
+    A variant from a folder of the user's own has a file instead of a package.
     """
 
     distribution: str
@@ -51,7 +54,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A plugin that could not be imported, and the exception that says why."""
+    """A plugin that could not be imported, and why."""
 
     name: str
     origin: Origin
@@ -62,15 +65,16 @@ _classes: dict[str, type[Variant]] = {}
 _origins: dict[str, Origin] = {}
 _broken: dict[str, BrokenPlugin] = {}
 _folders: list[Path] = []
+_loading: list[bool] = []
 
 
 def register(variant_class: VariantClass) -> VariantClass:
-    """Make a variant known by its class name; use it as a class decorator.
+    """Make a variant known by its class name. Use it as a class decorator.
 
     Registering the same class again changes nothing.
 
     Raises:
-        VariantError: if another class already has this name (ignoring case); the message names both origins.
+        VariantError: If another class already has this name (ignoring case).
     """
     name = variant_class.__name__
     taken = _find(name)
@@ -97,8 +101,8 @@ def get(name: str) -> type[Variant]:
     """The variant class registered under a name (case ignored).
 
     Raises:
-        VariantError: if there is none; the message lists the names and suggests the nearest. If the variant belongs
-            to a plugin that could not be imported, the plugin's own exception is the cause.
+        VariantError: If there is none. If the variant belongs to a plugin that could not be imported, the plugin's
+            exception is the cause.
     """
     load_plugins()
     found = _find(name) or _load_from_folder(name)
@@ -108,13 +112,13 @@ def get(name: str) -> type[Variant]:
         if plugin.name.lower() == name.lower():
             raise VariantError(
                 f"The variant {name!r} comes from {plugin.origin}, which could not be imported: "
-                f"{type(plugin.error).__name__}: {plugin.error}"
+                f"{describe(plugin.error)}"
             ) from plugin.error
     raise VariantError(unknown_name_message(name))
 
 
 def unknown_name_message(name: str) -> str:
-    """One line for people: the unknown name, the nearest known one, and all the choices."""
+    """An error message for an unknown name, with the most similar one and all choices."""
     names = sorted({*available(), *(found.name for found in in_folder())})
     by_lower_case = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
@@ -160,68 +164,49 @@ def broken() -> list[BrokenPlugin]:
     return list(_broken.values())
 
 
-def to_spec(variant: Variant) -> dict[str, Any]:
-    """A variant as plain data, for checkpoints: class path, init arguments, distribution and version."""
-    variant_class = type(variant)
-    found = _find(variant_class.__name__)
-    where = _origins[found] if found and _classes[found] is variant_class else Origin("", "", variant_class.__module__)
-    return {
-        "class_path": class_path(variant_class),
-        "init_args": dict(variant.init_args),
-        "distribution": where.distribution,
-        "version": where.version,
-    }
-
-
-def from_spec(spec: Mapping[str, Any]) -> Variant:
-    """Rebuild a variant from `to_spec`'s plain data, through the registry only: nothing new is imported.
-
-    Raises:
-        VariantError: if the class isn't registered here, or no longer takes these arguments.
-    """
-    load_plugins()
-    wanted, init_args = str(spec.get("class_path", "")), spec.get("init_args", {})
-    for variant_class in _classes.values():
-        if class_path(variant_class) == wanted:
-            try:
-                return variant_class(**init_args)
-            except (TypeError, ValueError) as error:
-                raise VariantError(f"The variant {wanted} no longer takes {init_args}: {error}") from error
-    distribution = spec.get("distribution")
-    remedy = (
-        f"Install it: pip install '{distribution}=={spec.get('version')}'."
-        if distribution and distribution != BUILT_IN_DISTRIBUTION
-        else f"If you trust it, name it yourself: --model.variant {wanted}."
-    )
-    raise VariantError(f"The variant {wanted!r} is not registered here. {remedy}")
-
-
-def class_path(variant_class: type[Variant]) -> str:
-    """The full dotted name of a variant class."""
-    return f"{variant_class.__module__}.{variant_class.__qualname__}"
-
-
 def load_built_ins(package: str, paths: Sequence[str], version: str) -> None:
     """Import every module of the `variants` package, so that a file dropped into it is registered."""
     for module in pkgutil.iter_modules(paths, prefix=f"{package}."):
         source = Origin(BUILT_IN_DISTRIBUTION, version, module.name)
         stem = module.name.rpartition(".")[2]
-        _import_plugin(stem, source, partial(importlib.import_module, module.name))
+        _import_plugins(source, {stem: partial(importlib.import_module, module.name)})
+
+
+def lookup(name: str) -> type[Variant] | None:
+    """The class registered under exactly this name, if any. Plugins are loaded only for an unknown name."""
+    if name not in _classes:
+        load_plugins()
+    return _classes.get(name)
+
+
+def load_plugins() -> None:
+    """Import the variants of installed packages, once, in the order of package, module and entry point."""
+    if not _loading:
+        _load_plugins()
 
 
 @cache
-def load_plugins() -> None:
-    """Import the variants of installed packages, once, in the order of their names."""
-    for entry_point in sorted(_entry_points(), key=lambda found: found.name):
-        distribution = entry_point.dist
-        source = Origin(
-            distribution.name if distribution else "", distribution.version if distribution else "", entry_point.module
-        )
-        _import_plugin(entry_point.name, source, partial(_register_loaded, entry_point))
+def _load_plugins() -> None:
+    _loading.append(True)  # a plugin may ask for variants while it is imported
+    try:
+        for source, group in groupby(sorted(_entry_points(), key=_order), key=_source_of):
+            _import_plugins(source, {found.name: partial(_register_loaded, found) for found in group})
+    finally:
+        _loading.clear()
 
 
 def _entry_points() -> Iterator[EntryPoint]:
     yield from entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _source_of(entry_point: EntryPoint) -> Origin:
+    package = entry_point.dist
+    return Origin(package.name if package else "", package.version if package else "", entry_point.module)
+
+
+def _order(entry_point: EntryPoint) -> tuple[str, ...]:
+    source = _source_of(entry_point)
+    return source.distribution.lower(), source.version, source.module, entry_point.name
 
 
 def _register_loaded(entry_point: EntryPoint) -> None:
@@ -232,20 +217,27 @@ def _register_loaded(entry_point: EntryPoint) -> None:
         raise VariantError(f"its entry point {entry_point.value!r} is neither a variant nor a module")
 
 
-def _import_plugin(name: str, source: Origin, load: Callable[[], object]) -> None:
-    """Import one plugin and note its origin; a plugin that fails breaks nothing but itself."""
-    before = set(_classes)
-    try:
-        load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's module does, only it is broken
+def _import_plugins(source: Origin, loaders: Mapping[str, Callable[[], object]]) -> None:
+    """Import the variants of one module and note their origin. What fails breaks nothing else, and is said once."""
+    failed: dict[str, list[str]] = {}
+    for name, load in loaders.items():
+        before = set(_classes)
+        try:
+            with redirect_stdout(StringIO()):  # what a plugin prints must not end up in `variants --json`
+                load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a plugin does, only the plugin is broken
+            for added in set(_classes) - before:
+                del _classes[added], _origins[added]
+            _broken[f"{name} {source}"] = BrokenPlugin(name, source, error)
+            failed.setdefault(describe(error), []).append(name)
         for added in set(_classes) - before:
-            del _classes[added], _origins[added]
-        _broken[f"{name} {source}"] = BrokenPlugin(name, source, error)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"lit-cifar: the variant plugin {name!r} from {source} is broken: {reason}", file=sys.stderr)
-        return
-    for added in set(_classes) - before:
-        _origins[added] = replace(source, module=_classes[added].__module__)
+            _origins[added] = replace(source, module=_classes[added].__module__)
+    for reason, names in failed.items():
+        plugins = "plugin" if len(names) == 1 else f"{len(names)} plugins"
+        listed = ", ".join(map(repr, names))
+        print(f"lit-cifar: the variant {plugins} {listed} from {source} can't be used: {reason}", file=sys.stderr)
 
 
 def _load_from_folder(name: str) -> str | None:
@@ -254,7 +246,7 @@ def _load_from_folder(name: str) -> str | None:
     if found is None:
         return None
     source = Origin("", "", found.module, str(found.path))
-    _import_plugin(found.name, source, partial(_register_from_file, found))
+    _import_plugins(source, {found.name: partial(_register_from_file, found)})
     if _find(name) and multiprocessing.parent_process() is None:  # a worker's parent has said it
         print(f"lit-cifar: the variant {found.name} comes from {found.path}.", file=sys.stderr)
     return _find(name)
@@ -268,6 +260,43 @@ def _register_from_file(found: FoundClass) -> None:
     if not (isinstance(loaded, type) and issubclass(loaded, Variant)):
         raise VariantError(f"{found.name} is no subclass of variants.Variant")
     register(loaded)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one printable line, even if its own message can't be made."""
+    try:
+        message = str(error)
+    except Exception as second:  # noqa: BLE001 - a plugin's exception may be broken, too
+        message = f"(its message raises {type(second).__name__})"
+    return printable(f"{type(error).__name__}: {message}")
+
+
+def printable(text: str) -> str:
+    """Text in one line, without control characters such as those that steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def class_path(variant_class: type[Variant]) -> str:
+    """The full dotted name of a variant class."""
+    return f"{variant_class.__module__}.{variant_class.__qualname__}"
+
+
+def registered_as(variant_class: type[Variant]) -> str | None:
+    """The name under which exactly this class is registered, if it is."""
+    name = _find(variant_class.__name__)
+    return name if name is not None and _classes[name] is variant_class else None
+
+
+def can_be_named(variant_class: type[Variant]) -> bool:
+    """Whether the class's name means this class: none other is registered by it, and the module wasn't taken back."""
+    own = _classes.get(variant_class.__name__, variant_class) is variant_class
+    return own and variant_class.__module__ in sys.modules
+
+
+def registered() -> Mapping[str, type[Variant]]:
+    """The registered classes by name, plugins included."""
+    load_plugins()
+    return _classes
 
 
 def _find(name: str) -> str | None:

@@ -26,7 +26,8 @@ from lightning.pytorch.loggers import Logger
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
 from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
 from lit_cifar.callbacks.run_description import SaveConfig
-from lit_cifar.commands.checkpoint_options import check_variant, data_options
+from lit_cifar.commands.checkpoint_options import data_options
+from lit_cifar.commands.recalled_variant import recalled_variant
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints, resume
 from lit_cifar.training.loggers import run_loggers
@@ -52,6 +53,7 @@ class LitCifarCLI(LightningCLI):
     """`fit`, `validate`, `test` and `predict` for LitClassifier on CIFAR10DataModule."""
 
     def __init__(self, args: Sequence[str]) -> None:
+        self._args = list(args)
         self.continued = resume.find_continued(args, LOGS / "fit")
         self.began_with = [] if self.continued is None else ["fit", "--config", str(resume.config_of(self.continued))]
         super().__init__(
@@ -113,11 +115,10 @@ class LitCifarCLI(LightningCLI):
             raise UserError(f"{self.config.subcommand} needs trained weights: give --ckpt_path FILE.")
         described = checkpoints.description(checkpoints.read(given.ckpt_path))
         given.model.learning_rate = described["learning_rate"]
-        spec = described["variant"]
-        if given.model.variant is None:
-            check_variant(spec, given.ckpt_path)
-        if given.model.variant is None or given.model.variant.class_path == spec["class_path"]:
-            given.model.variant = Namespace(class_path=spec["class_path"], init_args=Namespace(**spec["init_args"]))
+        typed = self.parser.parse_args(self._args, defaults=False)[self.config.subcommand]
+        init_args = vars(typed.get("model.variant.init_args") or Namespace())
+        spec, path = described["variant"], given.ckpt_path
+        given.model.variant = recalled_variant(spec, given.model.variant, init_args, path)
 
     def _check_continued(self, given: Namespace) -> None:
         if self.continued is None and given.ckpt_path:

@@ -59,8 +59,7 @@ def _list(arguments: Sequence[str]) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="Names to list, like 'S*' (case ignored).")
     parser.add_argument("--json", action="store_true", help="Print variants and broken plugins as JSON.")
     given = parser.parse_args(list(arguments))
-    found = [_described(name) for name in variants.available(given.pattern)]
-    broken = [_broken(plugin) for plugin in variants.broken()]
+    found, broken = _described_all(given.pattern)
     here = [
         _not_imported(found) for found in variants.in_folder() if fnmatch(found.name.lower(), given.pattern.lower())
     ]
@@ -70,14 +69,25 @@ def _list(arguments: Sequence[str]) -> None:
         _print(found, here, broken)
 
 
+def _described_all(pattern: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The variants that match a pattern, and the plugins that can't be used: a module's failures count as one."""
+    found, broken = [], [_broken(plugin) for plugin in variants.broken()]
+    for name in variants.available(pattern):
+        try:
+            found.append(_described(name))
+        except Exception as error:  # noqa: BLE001 - a plugin's attributes may be anything
+            broken.append(_broken(variants.BrokenPlugin(name, variants.origin(name), error)))
+    return found, _merged(broken)
+
+
 def _described(name: str) -> dict[str, Any]:
     variant, origin = variants.get(name), variants.origin(name)
     return {
         "name": name,
-        "description": variant.description(),
+        "description": variants.printable(variant.description()),
         "origin": {"package": origin.distribution, "version": origin.version, "module": origin.module},
-        "learning_rate": variant.learning_rate,
-        "paper": variant.reference,
+        "learning_rate": float(variant.learning_rate),
+        "paper": variants.printable(variant.reference),
         "hyperparameters": {
             parameter.name: None if parameter.default is parameter.empty else parameter.default
             for parameter in variant.hyperparameters().values()
@@ -86,7 +96,7 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _not_imported(found: variants.FoundClass) -> dict[str, Any]:
-    return {"name": found.name, "description": found.description, "file": str(found.path)}
+    return {"name": found.name, "description": variants.printable(found.description), "file": str(found.path)}
 
 
 def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
@@ -94,14 +104,25 @@ def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "origin": {"package": origin.distribution, "version": origin.version, "module": origin.module},
-        "error": f"{type(plugin.error).__name__}: {plugin.error}",
+        "error": variants.describe(plugin.error),
     }
+
+
+def _merged(broken: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry, with all names, for plugins that one module breaks for one reason."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for plugin in broken:
+        first = merged.setdefault((str(plugin["origin"]), plugin["error"]), plugin)
+        if first is not plugin:
+            first["name"] += f", {plugin['name']}"
+    return list(merged.values())
 
 
 def _print(found: Sequence[dict[str, Any]], here: Sequence[dict[str, Any]], broken: Sequence[dict[str, Any]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for variant in found:
-        defaults = ", ".join(f"{name}={default!r}" for name, default in variant["hyperparameters"].items())
+        pairs = (f"{name}={default!r}" for name, default in variant["hyperparameters"].items())
+        defaults = variants.printable(", ".join(pairs))
         console.print(f"[bold]{variant['name']}[/bold]  {escape(variant['description'])}")
         console.print(f"  hyperparameters: {escape(defaults)}\n  learning rate: {variant['learning_rate']:g}")
         console.print(f"  paper: {escape(variant['paper'])}\n  from: {escape(_from(variant))}")
@@ -109,7 +130,7 @@ def _print(found: Sequence[dict[str, Any]], here: Sequence[dict[str, Any]], brok
         console.print(f"[bold]{escape(variant['name'])}[/bold]  {escape(variant['description'])}")
         console.print(f"  from: {escape(variant['file'])}, which is imported when you name the variant")
     for plugin in broken:
-        console.print(f"[bold red]{escape(plugin['name'])}[/bold red]  is broken: {escape(plugin['error'])}")
+        console.print(f"[bold red]{escape(plugin['name'])}[/bold red]  can't be used: {escape(plugin['error'])}")
         console.print(f"  from: {escape(_from(plugin))}")
 
 
@@ -146,8 +167,9 @@ def variant_class(name: str) -> type[Variant]:
     sys.path.append(str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), class_name, None)
-    except ImportError as error:
-        raise UserError(f"{name}: {error}. A class path is module.Class, importable from here.") from error
+    except Exception as error:
+        reason = variants.describe(error)
+        raise UserError(f"{module} can't be imported: {reason}. A class path is module.Class.") from error
     if not (isinstance(found, type) and issubclass(found, Variant)):
         raise UserError(f"{name} is no variant: {module} has no class {class_name} that subclasses variants.Variant.")
     return found

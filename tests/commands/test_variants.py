@@ -30,7 +30,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     entry_point = EntryPoint("Lost", "no_such_module:Lost", registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(registry, "_entry_points", lambda: iter([entry_point]))
-    registry.load_plugins.cache_clear()
+    registry._load_plugins.cache_clear()
 
 
 def test_variants_are_listed(lit_cifar: Run) -> None:
@@ -59,11 +59,21 @@ def test_a_broken_plugin_is_listed_with_its_error(lit_cifar: Run) -> None:
     code, out, err = lit_cifar("variants")
     assert code == 0
     assert "SELU" in out
-    assert "Lost  is broken: ModuleNotFoundError: No module named 'no_such_module'" in out
+    assert "Lost  can't be used: ModuleNotFoundError: No module named 'no_such_module'" in out
     assert err.count("\n") == 1
     (broken,) = json.loads(lit_cifar("variants", "--json")[1])["broken"]
     assert broken["name"] == "Lost"
     assert "no_such_module" in broken["error"]
+
+
+def test_attributes_that_make_no_sense_are_listed_as_errors(lit_cifar: Run) -> None:
+    with_rate = type("Fast", (variants.get("ELU"),), {"__doc__": "Fast \x1b[31m.", "learning_rate": "high"})
+    variants.register(with_rate)
+    code, out, _ = lit_cifar("variants")
+    assert code == 0
+    assert "Fast  can't be used: ValueError: could not convert string to float: 'high'" in out
+    with_rate.learning_rate = 0.5
+    assert "Fast  Fast [31m.\n" in lit_cifar("variants")[1]
 
 
 def test_listing_needs_no_lightning() -> None:
@@ -96,7 +106,7 @@ def test_check_says_which_promise_is_broken_and_why(lit_cifar: Run, workspace: P
     ("name", "message"),
     [
         ("SLU", "Did you mean 'SELU'?"),
-        ("nowhere.Mine", "No module named 'nowhere'"),
+        ("nowhere.Mine", "nowhere can't be imported: ModuleNotFoundError: No module named 'nowhere'"),
         ("json.Mine", "json has no class Mine"),
     ],
 )
@@ -105,6 +115,29 @@ def test_what_can_not_be_checked(lit_cifar: Run, name: str, message: str) -> Non
     assert code != 0
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_another_class_takes_over_a_checkpoint_and_says_what_differs(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path
+) -> None:
+    small = ["--model.variant.depth", 2, "--model.variant.width", 8, "--trainer.max_epochs", 1]
+    assert lit_cifar("fit", "--model.variant", "Swish", *small, *on_pictures)[0] == 0
+    Path("takes_over.py").write_text(
+        "import variants\n\nclass Other(variants.Swish):\n    'Other.'\n\n"
+        "    def __init__(self, *, extra: int = 3, more: int = 4, depth: int = 20, width: int = 100) -> None:\n"
+        "        super().__init__(depth=depth, width=width)\n        self.extra, self.more = extra, more\n"
+    )
+    best = "logs/fit/Swish/version_0/checkpoints/best.ckpt"
+    named = ["--model.variant", "takes_over.Other", "--model.variant.extra", 5]
+    code, _, err = lit_cifar("validate", "--ckpt_path", best, *named, *on_pictures)
+    assert code == 0, err
+    assert (
+        "The checkpoint's variant is variants.swish.Swish; using takes_over.Other. From the checkpoint: depth=2, "
+        "width=8; as given: extra=5; by default: more=4; not taken over: scaling='standardize'.\n"
+    ) in err
+    code, _, err = lit_cifar("validate", "--ckpt_path", best, "--model.variant", "Swish", *on_pictures)
+    assert code == 0
+    assert "The checkpoint's variant" not in err
 
 
 def test_a_new_variant_keeps_every_promise_at_once(lit_cifar: Run, workspace: Path) -> None:

@@ -1,0 +1,74 @@
+"""The variant of a checkpoint, as the command line takes it over or replaces it."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+import variants
+from lit_cifar.commands.checkpoint_options import check_variant
+from lit_cifar.utils.console import say
+
+
+def recalled_variant(
+    spec: Mapping[str, Any], named: Namespace | None, typed: Mapping[str, Any], checkpoint: str | Path
+) -> Namespace:
+    """The class and hyperparameters to rebuild a checkpoint's variant with.
+
+    If the command line names a variant that differs, one line on stderr says how.
+
+    Args:
+        spec: The variant as the checkpoint has it.
+        named: The variant that the command line names, with defaults, if it names one.
+        typed: The hyperparameters that the command line gives.
+        checkpoint: The checkpoint's file.
+
+    Raises:
+        variants.VariantError: If none is named, and the checkpoint's can't be rebuilt as it was.
+    """
+    if named is None:
+        check_variant(spec, checkpoint)
+        variant = variants.from_spec(spec, _known_class(spec))
+        return Namespace(class_path=variants.class_path(type(variant)), init_args=Namespace(**variant.init_args))
+    recalled = variants.recall(spec, pkgutil.resolve_name(named.class_path))
+    defaults = vars(named.init_args)
+    if difference := _difference(spec, recalled, defaults, typed):
+        say(difference)
+    return Namespace(class_path=named.class_path, init_args=Namespace(**{**defaults, **recalled.init_args, **typed}))
+
+
+def _known_class(spec: Mapping[str, Any]) -> type[variants.Variant]:
+    """The registered class, or the one that `check_variant` lets us import."""
+    try:
+        return variants.class_of(spec)
+    except variants.VariantError:
+        found: type[variants.Variant] = pkgutil.resolve_name(spec["class_path"])
+        return found
+
+
+def _difference(
+    spec: Mapping[str, Any], recalled: variants.Recalled, defaults: Mapping[str, Any], typed: Mapping[str, Any]
+) -> str:
+    """What the variant has in common with the checkpoint's, and what not; empty if they are the same."""
+    path = variants.class_path(recalled.variant_class)
+    taken = {name: value for name, value in recalled.init_args.items() if name not in typed}
+    default = {name: value for name, value in defaults.items() if name not in recalled.init_args and name not in typed}
+    parts = {
+        "From the checkpoint": taken,
+        "as given": typed,
+        "by default": default,
+        "not taken over": recalled.unknown,
+    }
+    changed = any(recalled.init_args.get(name, value) != value for name, value in typed.items())
+    if path == spec.get("class_path") and not changed and not recalled.unknown:
+        return ""
+    listed = [f"{words}: {_listed(values)}" for words, values in parts.items() if values]
+    return f"The checkpoint's variant is {spec.get('class_path')}; using {path}. {'; '.join(listed)}."
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())

@@ -1,0 +1,111 @@
+"""Variants as plain data, for checkpoints, and back; also those that an older version of their package wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from variants.base import Variant
+from variants.registry import (
+    BUILT_IN_DISTRIBUTION,
+    Origin,
+    VariantError,
+    class_path,
+    origin,
+    registered,
+    registered_as,
+)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A variant class, and what a checkpoint says about its hyperparameters.
+
+    Args:
+        variant_class: The class that stands for the one in the checkpoint.
+        init_args: Hyperparameters from the checkpoint that the class takes, migrated.
+        unknown: Hyperparameters from the checkpoint that it doesn't take.
+    """
+
+    variant_class: type[Variant]
+    init_args: Mapping[str, Any]
+    unknown: Mapping[str, Any]
+
+
+def to_spec(variant: Variant) -> dict[str, Any]:
+    """A variant as plain data: class path, init arguments, distribution and version."""
+    where = _origin(type(variant))
+    return {
+        "class_path": class_path(type(variant)),
+        "init_args": dict(variant.init_args),
+        "distribution": where.distribution,
+        "version": where.version,
+    }
+
+
+def from_spec(spec: Mapping[str, Any], variant_class: type[Variant] | None = None) -> Variant:
+    """Rebuild a variant from the data of `to_spec`. Nothing is imported.
+
+    Args:
+        spec: The data.
+        variant_class: The class to use. Default: the registered class that the data names.
+
+    Raises:
+        VariantError: If the class isn't registered, or doesn't take these arguments any more.
+    """
+    recalled = recall(spec, variant_class or class_of(spec))
+    if recalled.unknown:
+        raise VariantError(_changed(spec, recalled.variant_class, f"it doesn't take {', '.join(recalled.unknown)}"))
+    try:
+        return recalled.variant_class(**recalled.init_args)
+    except (TypeError, ValueError) as error:
+        raise VariantError(_changed(spec, recalled.variant_class, str(error))) from error
+
+
+def recall(spec: Mapping[str, Any], variant_class: type[Variant]) -> Recalled:
+    """What a class, maybe another than the one in the data of `to_spec`, takes over from it."""
+    init_args = variant_class.migrate(dict(spec.get("init_args", {})), str(spec.get("version", "")))
+    takes = variant_class.hyperparameters()
+    return Recalled(
+        variant_class,
+        {name: value for name, value in init_args.items() if name in takes},
+        {name: value for name, value in init_args.items() if name not in takes},
+    )
+
+
+def class_of(spec: Mapping[str, Any]) -> type[Variant]:
+    """The registered class that the data of `to_spec` names, by its class path or an alias.
+
+    Raises:
+        VariantError: If there is none.
+    """
+    wanted = str(spec.get("class_path", ""))
+    classes = sorted(registered().values(), key=lambda known: class_path(known) != wanted)  # before its alias
+    found = next((known for known in classes if wanted in (class_path(known), *known.aliases)), None)
+    if found is not None:
+        return found
+    distribution = spec.get("distribution")
+    remedy = (
+        f"Install it: pip install '{distribution}=={spec.get('version')}'."
+        if distribution and distribution != BUILT_IN_DISTRIBUTION
+        else f"If you trust it, name it yourself: --model.variant {wanted}."
+    )
+    raise VariantError(f"The variant {wanted!r} is not registered here. {remedy}")
+
+
+def _origin(variant_class: type[Variant]) -> Origin:
+    name = registered_as(variant_class)
+    return origin(name) if name else Origin("", "", variant_class.__module__)
+
+
+def _changed(spec: Mapping[str, Any], variant_class: type[Variant], why: str) -> str:
+    """One line for a class that has changed since the data was written."""
+    name, here = variant_class.__name__, _origin(variant_class)
+    before = f"{spec.get('distribution') or class_path(variant_class)} {spec.get('version') or ''}".strip()
+    now = f"{here.distribution} {here.version}".strip() or class_path(variant_class)
+    return (
+        f"The variant {name} was saved by {before}; here is {now}, and {why}. It takes "
+        f"{', '.join(variant_class.hyperparameters())}. Name the variant and its new values yourself, and the others "
+        f"are taken over: --model.variant {registered_as(variant_class) or class_path(variant_class)} …"
+    )
