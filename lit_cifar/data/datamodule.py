@@ -26,8 +26,8 @@ class CIFAR10DataModule(LightningDataModule):
 
     Args:
         source: Where images come from: the official `cifar10` files (downloaded when missing), a `folder` of pictures
-            (train/<class>/*.png and test/<class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 if it can
-            be had within seconds, else synthetic.
+            (train/<class>/*.png and test/<class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 if it is
+            there or can be downloaded within five minutes, else synthetic.
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
         batch_size: Images in a batch (of one process).
