@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 
 import lit_cifar
 import variants
+from lit_cifar.training.checkpoint_checks import check_form, check_not_compressed, check_version, is_description
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import replaced_when_complete
 
@@ -45,11 +47,10 @@ def description(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: if the checkpoint was not written by lit_cifar.
     """
-    described = checkpoint.get(KEY)
-    kinds: dict[str, Any] = {"variant": dict, "class_names": list, "learning_rate": (int, float)}
-    if not isinstance(described, dict) or any(not isinstance(described.get(key), kinds[key]) for key in kinds):
+    described: Any = checkpoint.get(KEY)
+    if not is_description(described):
         raise UserError("The checkpoint was not written by lit-cifar: it names no variant. Train one: lit-cifar fit.")
-    return described
+    return dict(described)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -61,25 +62,34 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}. Look for one: ls logs/fit/*/*/checkpoints/best.ckpt.")
+    check_not_compressed(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sparse tensors, which are refused later
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is not a checkpoint of plain data, so it was not loaded: {reason}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file can raise anything
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is not a readable checkpoint; it may be cut off: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a Lightning checkpoint: it holds no weights (state_dict).")
+    check_form(content, path)
     return content
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Write checkpoints whole or not at all.
+    """Write checkpoints whole or not at all, and read only plain data.
 
     Lightning's own way writes to the system's folder for temporary files and moves from there, which between two file
     systems is a copy that can be cut off.
     """
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        content = read(path)
+        check_version(content, Path(path))
+        return content
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = io.BytesIO()  # torch would hide in a RuntimeError that the disk is full

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning import Callback, LightningModule, Trainer
+import torch
+from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 import variants
 from lit_cifar.data.batches import Batch, IndexedBatch
@@ -22,28 +21,15 @@ from lit_cifar.speed.compiled_step import CompiledGradients, LossFunction, compi
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
+from lit_cifar.training.checkpoint_checks import check_fits, check_size, check_version, check_weights
 from lit_cifar.training.loss import logits_of, loss_and_totals
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
+from lit_cifar.training.network import NetworkBuilder
+from lit_cifar.training.optimization import OptimizerFactory, Scheduler, make_optimizer, make_scheduler
 from lit_cifar.training.sparsity import GradualPruning, L1Penalty
 from lit_cifar.uncertainty import declare_stochastic
 from lit_cifar.utils.errors import UserError
 from variants import Variant
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
-
-
-class NetworkBuilder(Callback):
-    """Build a classifier's network when the data is known, before the other callbacks' `setup`.
-
-    Lightning calls the module's own `setup` and `configure_model` after the callbacks' `setup`, which is too late for
-    callbacks that copy or prune the network there.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and isinstance(pl_module, LitClassifier) and pl_module.network is None:
-            data = trainer.datamodule  # type: ignore[attr-defined]
-            pl_module.build(data.class_names, Scale.fit(pl_module.variant.scaling, data.train_images))
 
 
 class LitClassifier(LightningModule):
@@ -75,7 +61,7 @@ class LitClassifier(LightningModule):
         *,
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
-        scheduler: Literal["one_cycle"] | SchedulerFactory | None = None,
+        scheduler: Scheduler = None,
         l1: float = 0.0,
         sparsity: float = 0.0,
         mc_samples: int = 0,
@@ -214,17 +200,8 @@ class LitClassifier(LightningModule):
         self.log_dict(scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.parameters(), self.learning_rate)
-        if self.scheduler is None:
-            return optimizer
-        if self.scheduler != "one_cycle":
-            return [optimizer], [self.scheduler(optimizer)]
-        total_steps = self.trainer.estimated_stepping_batches
-        if total_steps == float("inf"):
-            raise UserError("One-cycle must know where it ends: give --trainer.max_epochs N.")
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        one_cycle = OneCycleLR(optimizer, max_lr=peaks, total_steps=int(total_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
+        optimizer = make_optimizer(self.optimizer, self.parameters(), self.learning_rate)
+        return make_scheduler(self.scheduler, optimizer, self.trainer)
 
     def on_train_start(self) -> None:
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
@@ -246,16 +223,40 @@ class LitClassifier(LightningModule):
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        described = checkpoints.description(checkpoint)
+        described, weights = checkpoints.description(checkpoint), checkpoint["state_dict"]
         self.trained_on = described.get("data", {})
+        check_weights(weights)
         if self.network is None:
-            mean = checkpoint["state_dict"]["network.scale.mean"]
-            self.build(described["class_names"], Scale.empty(tuple(mean.shape)))
-        elif list(self.class_names) != described["class_names"]:
-            raise UserError(
-                f"The checkpoint knows the classes {', '.join(described['class_names'])}; the data has "
-                f"{', '.join(self.class_names)}. Use the data the checkpoint was trained on."
-            )
+            self._build_for(weights, described["class_names"])
+        else:
+            _check_classes(described["class_names"], self.class_names)
+        check_fits(self, weights, repr(self.variant))
+
+    def _build_for(self, weights: Mapping[str, Tensor], class_names: Sequence[str]) -> None:
+        """Build the network of a checkpoint's weights."""
+        mean = weights.get("network.scale.mean", torch.empty(0))
+        if mean.dim() != 3:
+            raise UserError("The checkpoint is damaged: network.scale.mean is not [C, H, W].")
+        scale = Scale.empty(tuple(mean.shape))
+        size, classes = (mean.shape[0], mean.shape[1], mean.shape[2]), len(class_names)
+        check_size(lambda: self.variant.build(size, classes), weights, repr(self.variant))
+        self.build(class_names, scale)
+
+    def on_validation_start(self) -> None:
+        self._check_data()
+
+    def on_test_start(self) -> None:
+        self._check_data()
+
+    def on_predict_start(self) -> None:
+        if not getattr(self.trainer.datamodule, "pictures", None):  # type: ignore[attr-defined]
+            self._check_data()
+
+    def _check_data(self) -> None:
+        """Check that the data has the classes of the network; a DataLoader alone doesn't tell."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None:
+            _check_classes(self.class_names, data.class_names)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -267,7 +268,9 @@ class LitClassifier(LightningModule):
             UserError: if the file isn't a checkpoint of this project.
             variants.VariantError: if its variant isn't registered here and none is given.
         """
-        described = checkpoints.description(checkpoints.read(checkpoint_path))
+        content = checkpoints.read(checkpoint_path)
+        described = checkpoints.description(content)
+        check_version(content, Path(checkpoint_path))
         variant = variant or variants.from_spec(described["variant"])
         kwargs.setdefault("learning_rate", described["learning_rate"])
         return super().load_from_checkpoint(checkpoint_path, weights_only=True, variant=variant, **kwargs)
@@ -283,6 +286,19 @@ class LitClassifier(LightningModule):
         metric.reset()
         # The metric has already summed over processes, so every process logs the same value.
         self.log_dict(values, prog_bar=True, sync_dist=False, rank_zero_only=False)
+
+
+def _check_classes(known: Sequence[str], given: Sequence[str]) -> None:
+    """Labels are indices, so the classes must be the same ones in the same order."""
+    if list(known) != list(given):
+        raise UserError(
+            f"The network knows the classes {_listed(known)}; the data has {_listed(given)}. Use the data it was "
+            "trained on."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _as_range(indices: Tensor) -> range:

@@ -41,15 +41,29 @@ class OneLineErrorParser(LightningArgumentParser):
         """
         typed = class_before_options([str(argument) for argument in (sys.argv[1:] if args is None else args)])
         variants.load_named(" ".join(typed))
-        return super().parse_args(typed, *others, **options)
+        return super().parse_args(unambiguous(typed), *others, **options)
 
     def parse_object(self, cfg_obj: Any, *others: Any, **options: Any) -> Any:
         """As jsonargparse's, with the variants in the current folder that it names."""
         variants.load_named(str(cfg_obj))
-        return super().parse_object(cfg_obj, *others, **options)
+        return super().parse_object(unambiguous(cfg_obj), *others, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(readable(message)) from ex
+
+
+FULL_NAMES = {"ReduceLROnPlateau": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
+"""Classes of torch whose short names Lightning uses, too, so that jsonargparse asks for the full path."""
+
+
+def unambiguous(given: Any) -> Any:
+    """The same arguments or configuration, with torch's class wherever a name in `FULL_NAMES` stands alone."""
+    if isinstance(given, str):
+        option, equals, value = given.rpartition("=")
+        return f"{option}{equals}{FULL_NAMES.get(value, value)}"
+    if isinstance(given, dict):
+        return {key: unambiguous(value) for key, value in given.items()}
+    return [unambiguous(value) for value in given] if isinstance(given, list) else given
 
 
 CHOSEN_CLASSES = ("--model.variant", "--model.optimizer", "--model.scheduler", "--trainer.logger")

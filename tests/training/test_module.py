@@ -135,7 +135,7 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_step_by_step(data: CIFAR
 
 
 def test_one_cycle_needs_an_end(data: CIFAR10DataModule, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--trainer.max_epochs"):
+    with pytest.raises(UserError, match="max_epochs or max_steps"):
         trainer(tmp_path, max_epochs=-1).fit(small(scheduler="one_cycle"), datamodule=data)
 
 
