@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from variants.base import Variant
+from variants.plain import from_plain, to_plain, type_hints
 from variants.registry import (
     BUILT_IN_DISTRIBUTION,
     Origin,
@@ -24,7 +25,7 @@ class Recalled:
 
     Args:
         variant_class: The class that stands for the one in the checkpoint.
-        init_args: Hyperparameters from the checkpoint that the class takes, migrated.
+        init_args: Hyperparameters from the checkpoint that the class takes, migrated, as plain data.
         unknown: Hyperparameters from the checkpoint that it doesn't take.
     """
 
@@ -32,13 +33,18 @@ class Recalled:
     init_args: Mapping[str, Any]
     unknown: Mapping[str, Any]
 
+    def values(self) -> dict[str, Any]:
+        """The hyperparameters with the types that the constructor states: enum members, paths, dataclasses, tuples."""
+        hints = type_hints(self.variant_class, self.init_args)
+        return {name: from_plain(value, hints.get(name)) for name, value in self.init_args.items()}
+
 
 def to_spec(variant: Variant) -> dict[str, Any]:
     """A variant as plain data: class path, init arguments, distribution and version."""
     where = _origin(type(variant))
     return {
         "class_path": class_path(type(variant)),
-        "init_args": dict(variant.init_args),
+        "init_args": {name: _plain(name, value) for name, value in variant.init_args.items()},
         "distribution": where.distribution,
         "version": where.version,
     }
@@ -58,8 +64,8 @@ def from_spec(spec: Mapping[str, Any], variant_class: type[Variant] | None = Non
     if recalled.unknown:
         raise VariantError(_changed(spec, recalled.variant_class, f"it doesn't take {', '.join(recalled.unknown)}"))
     try:
-        return recalled.variant_class(**recalled.init_args)
-    except (TypeError, ValueError) as error:
+        return recalled.variant_class(**recalled.values())
+    except (TypeError, ValueError, KeyError) as error:
         raise VariantError(_changed(spec, recalled.variant_class, str(error))) from error
 
 
@@ -92,6 +98,13 @@ def class_of(spec: Mapping[str, Any]) -> type[Variant]:
         else f"If you trust it, name it yourself: --model.variant {wanted}."
     )
     raise VariantError(f"The variant {wanted!r} is not registered here. {remedy}")
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return to_plain(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def _origin(variant_class: type[Variant]) -> Origin:

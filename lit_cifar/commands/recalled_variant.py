@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 import variants
 from lit_cifar.commands.checkpoint_options import check_variant
 from lit_cifar.utils.console import say
+from lit_cifar.utils.parser import OneLineErrorParser
 
 
 def recalled_variant(
@@ -32,13 +33,25 @@ def recalled_variant(
     """
     if named is None:
         check_variant(spec, checkpoint)
-        variant = variants.from_spec(spec, _known_class(spec))
-        return Namespace(class_path=variants.class_path(type(variant)), init_args=Namespace(**variant.init_args))
+        variant_class = _known_class(spec)
+        variants.from_spec(spec, variant_class)  # raises if it can't be rebuilt
+        return _parsed(variants.class_path(variant_class), variants.recall(spec, variant_class).init_args)
     recalled = variants.recall(spec, pkgutil.resolve_name(named.class_path))
     defaults = vars(named.init_args)
     if difference := _difference(spec, recalled, defaults, typed):
         say(difference)
-    return Namespace(class_path=named.class_path, init_args=Namespace(**{**defaults, **recalled.init_args, **typed}))
+    parsed = _parsed(named.class_path, {name: v for name, v in recalled.init_args.items() if name not in typed})
+    parsed.init_args.update(Namespace(**typed))
+    return parsed
+
+
+def _parsed(class_path: str, init_args: Mapping[str, Any]) -> Namespace:
+    """A variant as the parser of the command line gives it, from plain data."""
+    parser = OneLineErrorParser()
+    parser.add_argument("--variant", type=variants.Variant)
+    chosen = {"class_path": class_path, "init_args": dict(init_args)}
+    variant: Namespace = parser.parse_object({"variant": chosen}).variant
+    return variant
 
 
 def _known_class(spec: Mapping[str, Any]) -> type[variants.Variant]:
