@@ -28,7 +28,14 @@ class RunDescription(Callback):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save a run's configuration as `config.yaml`, as Lightning does, and show it in TensorBoard's Text tab."""
+    """Save a run's configuration as `config.yaml`, as Lightning does, and show it in TensorBoard's Text tab.
+
+    No file is written if the logger has no folder, as MLflow's with a database or a server.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.save_to_log_dir = trainer.log_dir is not None  # which Lightning asserts
+        super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for writer in writers(trainer):

@@ -296,6 +296,30 @@ def test_other_loggers_and_none(lit_cifar: Run, on_pictures: list[object], works
     assert list(Path("elsewhere").rglob("metrics.csv"))
 
 
+NO_FOLDER = """\
+from lightning.pytorch.loggers.logger import DummyLogger
+
+class NoFolder(DummyLogger):
+    save_dir = log_dir = None
+"""
+
+
+def test_a_logger_without_a_folder(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MLflow's with a database."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "no_folder", raising=False)
+    Path("no_folder.py").write_text(NO_FOLDER)
+    code, _, err = lit_cifar(
+        "fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--trainer.max_epochs", 1,
+        "--trainer.logger", "no_folder.NoFolder", "--trainer.default_root_dir", "here",
+    )  # fmt: skip
+    assert code == 0, err
+    assert Path("here/checkpoints/last.ckpt").is_file()
+    assert not list(workspace.rglob("config.yaml"))
+
+
 def test_synthetic_images_need_nothing(lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SyntheticSource.__init__, "__kwdefaults__", {"train_size": 6000, "test_size": 50, "seed": 0})
     code, _out, err = lit_cifar(
