@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -81,6 +83,7 @@ def _in_one_line(error: OSError) -> str:
 
 
 def _interrupted() -> int:
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would only print a traceback
     return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", 130)
 
 

@@ -19,10 +19,13 @@ from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
+from lit_cifar.study.folders import default_folder
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.runner import conduct
-from lit_cifar.study.schema import Changes, Protocol, Question, Run, Study
+from lit_cifar.study.runner import check_runs, conduct
+from lit_cifar.study.schema import Changes, Protocol, Run, Study
+from lit_cifar.study.study_data import open_data
 from lit_cifar.study.study_file import first_problem, load_study
+from lit_cifar.study.variants_study import compared_with_first
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
@@ -89,7 +92,7 @@ def compare(
         seeds: Number of seeds. Default: the study's own.
         quick: Whether to run the study's short form.
         workers: Number of worker processes; 0 runs everything in this one.
-        folder: The study's folder. Default: `logs/compare/<name>`.
+        folder: The study's folder. Default: `logs/compare/<name>`, with the data's name.
         protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
             `lit_cifar.study.schema.Protocol`.
 
@@ -111,14 +114,16 @@ def compare(
     data = data or CIFAR10DataModule()
     study = _study(runs)
     study = (study.quickly() if quick else study).changed(_changes(seeds, data, protocol))
-    folder = Path(folder or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
     if workers:
         _check_importable(study)
+    check_runs(study)
     engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
     command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds!r})"
     silent = Console(file=io.StringIO())
-    result = conduct(study, arguments, folder, engine=engine, command=command, console=silent)
+    images = open_data(arguments)
+    folder = Path(folder) if folder else default_folder(study, images)
+    result = conduct(study, images, folder, engine=engine, command=command, console=silent)
     return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
 
 
@@ -153,16 +158,8 @@ def _study(runs: str | Path | Sequence[str | Variant] | Mapping[str, str | Varia
         raise UserError(
             f"compare({runs!r}): give different variants, or a dict that names each: {{'deep': SELU(), …}}."
         )
-    baseline, *others = named
-    return Study(
-        name="-".join(named),
-        title=f"{', '.join(named)}: what each one buys",
-        runs={name: Run(model={"variant": _description(variant)}) for name, variant in named.items()},
-        questions=[
-            Question(ask=f"Is {name} better than {baseline}?", treatment=name, baseline=baseline) for name in others
-        ],
-        quick=Changes(seeds=2, max_epochs=5),
-    )
+    described = {name: Run(model={"variant": _description(variant)}) for name, variant in named.items()}
+    return compared_with_first(described, name="-".join(named))
 
 
 def _name(variant: str | Variant) -> str:

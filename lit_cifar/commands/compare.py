@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 from pydantic import ValidationError
@@ -18,10 +19,14 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.engines.ray import check_address, run_on_cluster
-from lit_cifar.study.runner import conduct
-from lit_cifar.study.schema import Changes, Study, variants_study
+from lit_cifar.study.folders import default_folder
+from lit_cifar.study.runner import check_runs, conduct
+from lit_cifar.study.schema import Changes, Study
+from lit_cifar.study.study_data import open_data
 from lit_cifar.study.study_file import first_problem, load_study, shipped_studies
+from lit_cifar.study.variants_study import parse_sweep, variants_study
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import check_writable
 from lit_cifar.utils.machine import default_workers
 from lit_cifar.utils.parser import OneLineErrorParser
 
@@ -37,21 +42,50 @@ CHANGES = {
 """Settings of a study and the options that change them for all runs."""
 
 
+class SomeRunsFailedError(UserError):
+    """A study came to its report, but some of its runs have failed."""
+
+    exit_code = 3
+
+
 def compare(arguments: Sequence[str]) -> None:
-    """Run a study and print where its report is."""
+    """Run a study and print where its report is.
+
+    Raises:
+        UserError: if the study can't be run, or all of its runs failed.
+        SomeRunsFailedError: if some of its runs failed.
+    """
     given = _parser().parse_args(list(arguments))
-    data = given.data.clone().as_dict()
-    study = _study(given).changed(_changes(given, data))
-    folder = Path(given.output or f"logs/compare/{study.name}{'-quick' if study.is_quick else ''}")
-    conduct(
+    data_arguments = given.data.clone().as_dict()
+    study = _study(given).changed(_changes(given, data_arguments))
+    check_runs(study)
+    engine = _engine(given)
+    if given.output:
+        check_writable(Path(given.output) / "report.html", "The study's results")
+    data = open_data(data_arguments)
+    result = conduct(
         study,
         data,
-        folder,
-        engine=_engine(given),
+        Path(given.output) if given.output else default_folder(study, data),
+        engine=engine,
         command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
         minutes=given.minutes,
+        fresh=given.fresh,
     )
+    _report_failures(result.results)
+
+
+def _report_failures(results: pd.DataFrame) -> None:
+    failed = results[results["status"] != "ok"]
+    if len(failed) == len(results):
+        raise UserError(f"All {len(results)} runs failed. The first: {failed['reason'].iloc[0]}")
+    if len(failed):
+        names = ", ".join(dict.fromkeys(failed["run"]))
+        raise SomeRunsFailedError(
+            f"{len(failed)} of {len(results)} runs failed ({names}). The report says why; the same command tries them "
+            "again."
+        )
 
 
 def _parser() -> OneLineErrorParser:
@@ -61,6 +95,7 @@ def _parser() -> OneLineErrorParser:
     add = parser.add_argument
     add("--study", type=str, default="exercise8", help=f"A study file, or one of {', '.join(shipped_studies())}.")
     add("--variants", type=str, help="Compare these variants or class paths instead, the first the baseline: ELU,SELU.")
+    add("--sweep", type=str, action="append", help="Try values of a setting: model.variant.depth=5,10,20.")
     add("--quick", type=bool, nargs="?", const=True, default=False, help="Fewer epochs and seeds: minutes, not hours.")
     add(
         "--seeds", type=int | Literal["auto"], help="Number of seeds; auto adds seeds until every question is answered."
@@ -77,7 +112,15 @@ def _parser() -> OneLineErrorParser:
         help="Worker processes; 0 runs everything in this one.",
     )
     add("--ray", type=str, help="Do the runs on a Ray cluster: its address, auto, or local to start one here.")
-    add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>.")
+    add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>, with the data's name.")
+    add(
+        "--fresh",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="Repeat runs whose data, code or settings changed.",
+    )
     parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
     parser.set_defaults({"data.batch_size": None, "data.val_size": None})
     return parser
@@ -92,11 +135,14 @@ def _engine(given: Namespace) -> Engine:
 
 def _study(given: Namespace) -> Study:
     study = load_study(given.study)
+    sweeps = [parse_sweep(text) for text in given.sweep or ()]
     if given.variants:
         names = [name.strip() for name in given.variants.split(",") if name.strip()]
         if len(set(names)) < len(names) or not names:
             raise UserError(f"--variants {given.variants}: give different names, like ELU,SELU.")
-        study = variants_study([name if "." in name else variants.get(name).__name__ for name in names])
+        study = variants_study([name if "." in name else variants.get(name).__name__ for name in names], sweeps)
+    elif sweeps:
+        raise UserError("--sweep varies a setting of --variants: add --variants ELU, for example.")
     return study.quickly() if given.quick else study
 
 

@@ -52,7 +52,7 @@ def read_examples(folder: Path) -> Examples | None:
     path = folder / "examples.npz"
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as kept:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
         rows: dict[str, list[Example]] = {row: [] for row in kept["rows"].tolist()}
         columns = (kept[name].tolist() for name in ("row", "label", "prediction", "confidence"))
         for image, row, label, prediction, confidence in zip(kept["image"], *columns, strict=True):

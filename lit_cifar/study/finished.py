@@ -35,7 +35,7 @@ class Finished:
 
     Args:
         row: Its result.
-        changed: What has changed since, of `data` and `code`.
+        changed: What has changed since, of `plan`, `data` and `code`.
     """
 
     row: Row
@@ -57,21 +57,22 @@ def keep(row: Row, run: PlannedRun, folder: Path) -> None:
 
 
 def finished(run: PlannedRun, study_folder: Path) -> Finished | None:
-    """What a run found when it was finished before; None if it failed, its plan has changed or a file is damaged."""
+    """What a run found when it was finished before; None if it failed or a file is damaged."""
     folder = study_folder / run.folder
     if not (folder / "result.json").is_file():
         return None
     reading = folder / "result.json"
     try:
         result = _Result.model_validate(json.loads(reading.read_text(encoding="utf-8")))
-        if result.fingerprint != run.fingerprint or result.row["status"] != "ok":
+        if result.row["status"] != "ok":
             return None
         for reading in _files(run, folder):
             _READERS[reading.name](reading)
     except DAMAGED as error:
         say(f"{run.label}: {reading} is damaged ({_in_a_line(error)}). The run is repeated.")
         return None
-    changed = (what for what, digest in run.made_from.items() if result.made_from.get(what, digest) != digest)
+    changed = ["plan"] if result.fingerprint != run.fingerprint else []
+    changed += [what for what, digest in run.made_from.items() if result.made_from.get(what, digest) != digest]
     return Finished(result.row, tuple(changed))
 
 

@@ -53,7 +53,7 @@ class Looking:
     @property
     def plan(self) -> str:
         """Changes when anything about the runs changes, but not with the number of seeds."""
-        runs = self.session.prepared(plan_runs(self.study, self.session.data, seeds=[0]))
+        runs = self.session.prepared(plan_runs(self.study, self.session.data.arguments, seeds=[0]))
         return hashlib.sha256("".join(run.fingerprint for run in runs).encode()).hexdigest()[:16]
 
     def train(self, runs: Collection[str], seeds: int) -> int:

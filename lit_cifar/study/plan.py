@@ -6,8 +6,8 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,8 @@ class PlannedRun:
         model: Arguments of LitClassifier.
         data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
         protocol: How it is trained and tested.
+        callbacks: Callbacks of its own, each with `class_path` and `init_args`.
+        trainer: Options of the Trainer of its own.
         kind: A training with its test, or a search of the learning rate.
         made_from: Digests of the images (`data`) and of the network's code (`code`). They are not part of the plan:
             a finished run that was made from other data or code is only repeated when the user asks for it.
@@ -49,6 +51,8 @@ class PlannedRun:
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     protocol: Protocol
+    callbacks: Sequence[Mapping[str, Any]] = ()
+    trainer: Mapping[str, Any] = field(default_factory=dict)
     kind: Literal["train", "search"] = "train"
     made_from: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,8 +76,9 @@ class PlannedRun:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it."""
+        unused = [name for name in ("callbacks", "trainer") if not getattr(self, name)]
         return {
-            **{part.name: getattr(self, part.name) for part in fields(self) if part.name != "made_from"},
+            **{part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("made_from", *unused)},
             "protocol": self.protocol.model_dump(),
         }
 
@@ -91,9 +96,9 @@ def plan_runs(
     """
     wanted = set(study.runs if names is None else names)
     return [
-        PlannedRun(name=name, seed=seed, model=run.model, data=data, protocol=study.run_protocol(name))
+        _planned(study, name, data, seed)
         for seed in (range(study.most_seeds) if seeds is None else seeds)
-        for name, run in study.runs.items()
+        for name in study.runs
         if name in wanted
     ]
 
@@ -101,17 +106,20 @@ def plan_runs(
 def plan_searches(study: Study, data: Mapping[str, Any]) -> list[PlannedRun]:
     """A learning-rate search for each run that asks for one, with a seed that no run of the study has."""
     asking = [name for name in study.runs if study.run_protocol(name).learning_rate == "search"]
-    return [
-        PlannedRun(
-            name=name,
-            seed=SEARCH_SEED,
-            model=study.runs[name].model,
-            data=data,
-            protocol=study.run_protocol(name),
-            kind="search",
-        )
-        for name in asking
-    ]
+    return [replace(_planned(study, name, data, SEARCH_SEED), kind="search") for name in asking]
+
+
+def _planned(study: Study, name: str, data: Mapping[str, Any], seed: int) -> PlannedRun:
+    run = study.runs[name]
+    return PlannedRun(
+        name=name,
+        seed=seed,
+        model=run.model,
+        data={**data, **run.data},
+        protocol=study.run_protocol(name),
+        callbacks=run.callbacks,
+        trainer=run.trainer,
+    )
 
 
 def folder_name(name: str) -> str:

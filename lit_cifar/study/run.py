@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -26,15 +25,14 @@ from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_exa
 from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.run_parts import build_callbacks, build_model, trainer_options
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.sparsity import prunable
 from lit_cifar.training.tensorboard import add_to_row
 from lit_cifar.uncertainty import dropout_layers, evaluate
-from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import write_text
-from lit_cifar.utils.parser import OneLineErrorParser
 
 SHORT = {"accuracy": "acc"}
 """What scores are called in a row, if not by their name."""
@@ -74,8 +72,10 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     except (KeyboardInterrupt, OutOfTime):
         raise
     except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            raise  # Lightning turns an interrupt into its own exit
         if isinstance(error, OSError) and error.errno in NO_DISK:
-            raise
+            raise OSError(error.errno, f"{run.label}: {error.strerror}", error.filename) from error
         row = _failed(run, _reason(error))
         write_text(folder / "traceback.txt", _printable(traceback.format_exc()))
     row["seconds"] = round(time.perf_counter() - started, 3)
@@ -105,22 +105,6 @@ def _reason(error: BaseException) -> str:
 def _printable(text: str) -> str:
     """A text that any file can hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
-
-
-def build_model(arguments: Mapping[str, Any]) -> LitClassifier:
-    """A LitClassifier from the arguments a configuration file has under `model:`.
-
-    Raises:
-        UserError: naming the argument that is wrong.
-    """
-    parser = OneLineErrorParser()
-    parser.add_class_arguments(LitClassifier, "model")
-    parsed = parser.parse_object({"model": dict(arguments)})
-    try:
-        model: LitClassifier = parser.instantiate(parsed).model
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return model
 
 
 def _described(run: PlannedRun) -> Row:
@@ -172,6 +156,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
             *default_callbacks(figures=False),
             EarlyStopping("val/loss", patience=protocol.patience),
             _EpochReport(run.label, report),
+            *build_callbacks(run.callbacks),
             by_loss,
             by_accuracy,
         ],
@@ -180,6 +165,7 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10_000,
+        **trainer_options(run.trainer),
     )
     started = time.perf_counter()
     trainer.fit(model, datamodule=data)

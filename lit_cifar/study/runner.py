@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
-from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.data.sources import settled
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
-from lit_cifar.study.fingerprints import data_fingerprint
+from lit_cifar.study.folders import alone_in, claim
 from lit_cifar.study.looking import look_until_settled
 from lit_cifar.study.looks import Look
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.run import build_model
+from lit_cifar.study.run_parts import check_run
 from lit_cifar.study.schema import Study
 from lit_cifar.study.session import Session
+from lit_cifar.study.study_data import StudyData
 from lit_cifar.study.terminal import print_result
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text, write_text
@@ -33,7 +27,7 @@ from lit_cifar.utils.files import csv_text, write_text
 
 def conduct(
     study: Study,
-    data: Mapping[str, Any],
+    data: StudyData,
     folder: Path,
     *,
     engine: Engine,
@@ -47,7 +41,7 @@ def conduct(
 
     Args:
         study: What is asked.
-        data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
+        data: The images, of `open_data`.
         folder: The study's folder.
         engine: What does the runs.
         command: What was typed, for the report.
@@ -57,28 +51,15 @@ def conduct(
         seeds_at_once: How many seeds the engine trains for about the price of one.
 
     Raises:
-        UserError: If a run's description is wrong, the data can't be had, the folder is in use, what is there was
-            made from other data or code and `fresh` is false, or the time budget is over before there is a result.
+        UserError: If the folder is in use or another study's, what is there was made from other data or code and
+            `fresh` is false, or the time budget is over before there is a result.
     """
     clock = Clock(minutes)
-    check_runs(study)
-    source = CIFAR10DataModule(**data).source
     console.print(f"[bold]{escape(study.title)}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
-    source.prepare()
-    data = {**data, "source": settled(data["source"], source)}  # workers must not choose again
-    console.print(f"Data: {source.name}. Folder: {folder}", highlight=False, markup=False)
+    console.print(f"Data: {data.name}. Folder: {folder}", highlight=False, markup=False)
     with alone_in(folder):
-        session = Session(
-            study,
-            data,
-            folder,
-            engine=engine,
-            console=console,
-            data_source=source.name,
-            data_fingerprint=data_fingerprint(source),
-            fresh=fresh,
-            clock=clock,
-        )
+        claim(folder, study, data)
+        session = Session(study, data, folder, engine=engine, console=console, fresh=fresh, clock=clock)
         _search(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
         result = collect(session, looks, command)
@@ -93,26 +74,6 @@ def _search(session: Session) -> None:
         raise UserError("The time budget was over before the learning rates were found: give more --minutes.") from over
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the study's folder against another `compare`; however a process ends, the kernel releases its lock.
-
-    Raises:
-        UserError: naming the process that holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / ".lock.pid"
-    try:
-        with FileLock(folder / ".lock", timeout=1):
-            write_text(holder, f"{os.getpid()} on {platform.node()}")
-            yield
-    except Timeout as error:
-        process = holder.read_text(encoding="utf-8")
-        raise UserError(
-            f"Another `compare` is at work in {folder} (process {process}): wait for it, or give another --output."
-        ) from error
-
-
 def check_runs(study: Study) -> None:
     """Find mistakes in every run's description before the first run starts.
 
@@ -121,7 +82,7 @@ def check_runs(study: Study) -> None:
     """
     for name, run in study.runs.items():
         try:
-            build_model(run.model)
+            check_run(run)
         except UserError as error:
             raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
 
@@ -138,7 +99,7 @@ def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResul
         answers=answer_questions(session.study, results, histories, looks),
         looks=looks,
         histories=histories,
-        data_source=session.data_source,
+        data_source=session.data.name,
         command=command,
         searches=session.searches,
         evaluations=session.evaluations,

@@ -32,12 +32,19 @@ def _names_a_variant(model: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
+def _names_a_class(callback: dict[str, Any]) -> dict[str, Any]:
+    if not callback.keys() <= {"class_path", "init_args"} or "class_path" not in callback:
+        raise PydanticCustomError("callback", "a callback has a `class_path:` and, if it needs them, `init_args:`")
+    return callback
+
+
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 SeedsOrAuto = Seeds | Literal["auto"]
 LearningRate = Annotated[float, Field(gt=0)] | Literal["search", "variant"]
 MeasureName = Annotated[str, AfterValidator(_known_measure)]
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Callback = Annotated[dict[str, Any], AfterValidator(_names_a_class)]
 Model = Annotated[dict[str, Any], AfterValidator(_names_a_variant)]
 
 
@@ -78,9 +85,20 @@ class Run(Protocol):
 
     Args:
         model: Arguments of LitClassifier, as a configuration file has them under `model:`.
+        data: Options of CIFAR10DataModule for this run, such as `flip: true`.
+        callbacks: More callbacks, each with `class_path` and `init_args`.
+        trainer: Options of the Trainer for this run, such as `gradient_clip_val: 1.0`.
     """
 
     model: Model
+    data: dict[str, Any] = {}
+    callbacks: Sequence[Callback] = ()
+    trainer: dict[str, Any] = {}
+
+    def own_settings(self) -> dict[str, Any]:
+        """Everything the run changes beside its model."""
+        parts = {"data": self.data, "callbacks": list(self.callbacks), "trainer": self.trainer}
+        return {**self.given(), **{name: part for name, part in parts.items() if part}}
 
     def without(self, settings: Mapping[str, Any]) -> Run:
         """The same run without its own values of some settings."""
@@ -138,6 +156,7 @@ class Study(_Checked):
         questions: What is asked about the runs.
         quick: What `--quick` changes.
         is_quick: Whether `quick` has been applied.
+        former_name: What version 0.1.0 called the study, if it had another name.
     """
 
     title: str
@@ -150,6 +169,7 @@ class Study(_Checked):
     questions: Sequence[Question] = ()
     quick: Changes = Changes()
     is_quick: bool = False
+    former_name: str = ""
 
     @field_validator("runs")
     @classmethod
@@ -203,16 +223,3 @@ class Study(_Checked):
     def run_protocol(self, name: str) -> Protocol:
         """The protocol of one run, with its own changes."""
         return self.protocol.model_copy(update=self.runs[name].given())
-
-
-def variants_study(names: Sequence[str]) -> Study:
-    """A study of some variants, each compared with the first."""
-    first, *others = names
-    questions = [Question(ask=f"Is {name} better than {first}?", treatment=name, baseline=first) for name in others]
-    return Study(
-        name="variants",
-        title=f"{', '.join(names)}: what each one buys",
-        runs={name: Run(model={"variant": name}) for name in names},
-        questions=questions,
-        quick=Changes(seeds=2, max_epochs=5),
-    )

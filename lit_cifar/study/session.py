@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from lit_cifar.study.finished import Row, adopt_former_folders, history
 from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.schema import Study
+from lit_cifar.study.study_data import StudyData
 from lit_cifar.utils.files import csv_text, write_text
 
 Left = TypeVar("Left")
@@ -34,12 +35,10 @@ class Session:
 
     Args:
         study: What is asked.
-        data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
+        data: The images.
         folder: The study's folder.
         engine: What does the runs.
         console: Where people see how it goes.
-        data_source: The name of the images.
-        data_fingerprint: A digest of the images.
         fresh: Whether to repeat finished runs whose data or code has changed since.
         clock: The time budget.
     """
@@ -47,13 +46,11 @@ class Session:
     def __init__(
         self,
         study: Study,
-        data: Mapping[str, Any],
+        data: StudyData,
         folder: Path,
         *,
         engine: Engine,
         console: Console,
-        data_source: str,
-        data_fingerprint: str,
         fresh: bool = False,
         clock: Clock | None = None,
     ) -> None:
@@ -62,20 +59,20 @@ class Session:
         self.folder = folder
         self.engine = engine
         self.console = console
-        self.data_source = data_source
         self.fresh = fresh
         self.clock = clock or Clock()
         self.learning_rates: dict[str, float] = {}
         self.rows: dict[RunKey, Row] = {}
         self._made_from = {
-            name: {"data": data_fingerprint, "code": code_fingerprint(run.model)} for name, run in study.runs.items()
+            name: {"data": data.fingerprint, "code": code_fingerprint([run.model, *run.callbacks])}
+            for name, run in study.runs.items()
         }
         self._done: dict[RunKey, PlannedRun] = {}
         adopt_former_folders(study.runs, folder)
 
     def search(self) -> None:
         """Search the learning rate of each run that asks for it; where none is found, the variant's own stays."""
-        searches = self._made(plan_searches(self.study, self.data))
+        searches = self._made(plan_searches(self.study, self.data.arguments))
         if searches:
             self.console.print(f"Searching the learning rate of {len(searches)} runs.")
         for row in self._do(searches):
@@ -91,7 +88,7 @@ class Session:
         Raises:
             OutOfTime: If the time budget is over; the runs that are finished are kept.
         """
-        planned = self.prepared(plan_runs(self.study, self.data, seeds=seeds, names=names))
+        planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
         self._do([run for run in planned if (run.name, run.seed) not in self._done], keep=True)
 
     def prepared(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
@@ -159,7 +156,7 @@ class Session:
                 rows.append(row)
                 if keep:
                     self._done[run.name, run.seed] = run
-                    self.rows[run.name, run.seed] = {**row, "data_source": self.data_source}
+                    self.rows[run.name, run.seed] = {**row, "data_source": self.data.name}
                     write_text(self.folder / "results.csv", csv_text(self.results))
                 self.clock.check()
         return rows

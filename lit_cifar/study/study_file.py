@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, tuple[type[BaseModel], int]] = {
 }
 """What the keys of a study's sections are, and how deep in the file they stand."""
 
-NOT_IN_FILES = ("name", "is_quick")
+NOT_IN_FILES = ("name", "is_quick", "former_name")
 
 
 def shipped_studies() -> list[str]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_cifar.data.sources.synthetic import SyntheticSource
-from lit_cifar.study import clock, runner
+from lit_cifar.study import clock, folders, runner
 from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.plan import PlannedRun, plan_runs
 from lit_cifar.study.progress import StudyProgress
@@ -91,8 +91,8 @@ def results(folder: Path) -> pd.DataFrame:
 
 def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     code, out, err = lit_cifar("compare", *arguments, "--workers", 0)
-    assert code == 0, err
-    folder = workspace / "logs/compare/tiny"
+    assert code == 3, err
+    folder = workspace / "logs/compare/tiny-pictures0"
     table = pd.read_csv(folder / "results.csv")
     assert set(table.columns) >= COLUMNS
     assert len(table) == 6
@@ -113,7 +113,7 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     epochs = pd.read_csv(folder / "runs/ELU/seed_0/metrics.csv")
     assert epochs["train/learning_rate"].dropna().unique() == pytest.approx(table["lr"][0])
     assert "ELU, seed 0: test accuracy" in out
-    assert str(Path("logs/compare/tiny/report.html")) in out
+    assert str(Path("logs/compare/tiny-pictures0/report.html")) in out
     assert "Does exploding help?" in (folder / "report.html").read_text()
     assert "Q1 Can't tell yet. Is dropout better? " in " ".join(out.split())
 
@@ -137,7 +137,7 @@ def test_a_study_takes_networks_that_are_not_dense(lit_cifar: Run, arguments: li
     (workspace / "convolutional.yaml").write_text(CONVOLUTIONAL)
     code, _, err = lit_cifar("compare", "--study", "convolutional.yaml", *arguments[2:], "--workers", 0)
     assert code == 0, err
-    folder = workspace / "logs/compare/convolutional"
+    folder = workspace / "logs/compare/convolutional-pictures0"
     table = pd.read_csv(folder / "results.csv").set_index("run")
     assert table["status"].tolist() == ["ok", "ok"]
     assert table["mc_test_acc"].notna().to_dict() == {"ELU": False, "ConvNet": True}
@@ -148,12 +148,12 @@ def test_a_study_takes_networks_that_are_not_dense(lit_cifar: Run, arguments: li
 @pytest.mark.usefixtures("no_report")
 def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     lit_cifar("compare", *arguments, "--workers", 0)
-    folder = workspace / "logs/compare/tiny"
+    folder = workspace / "logs/compare/tiny-pictures0"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     first = results(folder)
     (folder / "runs/ELU/seed_1/result.json").unlink()
     code, _out, err = lit_cifar("compare", *arguments, "--workers", 0)
-    assert code == 0, err
+    assert code == 3, err
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     repeated = {str(path.parent.relative_to(folder / "runs")) for path in before if before[path] != after[path]}
     assert repeated == {"ELU/seed_1", "exploding/seed_0", "exploding/seed_1"}  # the missing one, and those that failed
@@ -161,11 +161,16 @@ def test_finished_runs_are_not_repeated(lit_cifar: Run, arguments: list[object],
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_changed_plan_is_run_anew(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
+def test_a_changed_plan_is_run_anew_when_asked_for(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
     lit_cifar("compare", *arguments, "--workers", 0)
-    folder = workspace / "logs/compare/tiny"
+    folder = workspace / "logs/compare/tiny-pictures0"
+    before = results(folder)
     code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--max_epochs", 1)
-    assert code == 0, err
+    assert code == 1
+    assert "Changed since: the settings of ELU, AlphaDropout." in err.splitlines()[-1]
+    pd.testing.assert_frame_equal(results(folder), before)
+    code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--max_epochs", 1, "--fresh")
+    assert code == 3, err
     assert results(folder).dropna(subset="epochs")["epochs"].max() == 1
 
 
@@ -176,10 +181,10 @@ def test_auto_is_chosen_once_and_said_in_every_artifact(
     (workspace / "tiny.yaml").write_text(STUDY)
     nowhere = ["--data.urls", "[http://127.0.0.1:9/cifar-10-python.tar.gz]"]
     code, out, err = lit_cifar("compare", "--study", "tiny.yaml", "--data.source", "auto", *nowhere, "--workers", 0)
-    assert code == 0, err
+    assert code == 3, err
     assert err.count("SYNTHETIC IMAGES") == 1
     name = "synthetic shapes (CIFAR-10 could not be had)"
-    folder = workspace / "logs/compare/tiny"
+    folder = workspace / "logs/compare/tiny-synthetic"
     assert set(pd.read_csv(folder / "results.csv")["data_source"]) == {name}
     assert name in " ".join(out.split())
     for artifact in ("report.html", "report.md"):
@@ -275,8 +280,8 @@ def test_a_run_whose_worker_is_killed_is_repeated_and_at_last_given_up(
     lit_cifar: Run, deadly: Callable[..., list[object]], workspace: Path
 ) -> None:
     code, out, err = lit_cifar("compare", *deadly("Always", "Once"), "--workers", 2)
-    assert code == 0, err
-    table = pd.read_csv(workspace / "logs/compare/deadly/results.csv").set_index("run")
+    assert code == 3, err
+    table = pd.read_csv(workspace / "logs/compare/deadly-pictures0/results.csv").set_index("run")
     assert table["status"].to_dict() == {"ELU": "ok", "Always": "failed", "Once": "ok"}
     assert (
         "killed (SIGKILL), probably because memory ran out: try fewer --workers, 3 times" in table["reason"]["Always"]
@@ -301,42 +306,42 @@ def test_a_really_full_disk_stops_a_study_which_goes_on_when_there_is_room(
     assert done.returncode == 1
     assert "No space left on device. Make room" in done.stderr
     assert "Traceback" not in done.stderr
-    finished = results(Path("logs/compare/deadly"))
+    finished = results(Path("logs/compare/deadly-pictures0"))
     assert finished["run"].tolist() == ["ELU"]
-    result = Path("logs/compare/deadly/runs/ELU/seed_0/result.json").read_bytes()
+    result = Path("logs/compare/deadly-pictures0/runs/ELU/seed_0/result.json").read_bytes()
     code, _, err = lit_cifar(*command[:-1], 0)
     assert code == 0, err
-    assert results(Path("logs/compare/deadly"))["status"].tolist() == ["ok", "ok"]
-    assert Path("logs/compare/deadly/runs/ELU/seed_0/result.json").read_bytes() == result
+    assert results(Path("logs/compare/deadly-pictures0"))["status"].tolist() == ["ok", "ok"]
+    assert Path("logs/compare/deadly-pictures0/runs/ELU/seed_0/result.json").read_bytes() == result
 
 
 @pytest.mark.slow
 def test_two_studies_in_the_same_folder(lit_cifar: Run, arguments: list[object], workspace: Path) -> None:
-    holder = workspace / "logs/compare/tiny/.lock.pid"
+    holder = workspace / "logs/compare/tiny-pictures0/.lock.pid"
     options = ["compare", *map(str, arguments)]
     endless = ["--max_epochs", "100000", "--patience", "100000", "--workers", "1"]
     first = subprocess.Popen([sys.executable, "-m", "lit_cifar", *options, *endless])  # noqa: S603
     try:
-        while not list(workspace.glob("logs/compare/tiny/runs/*/*/metrics.csv")) and first.poll() is None:
+        while not list(workspace.glob("logs/compare/tiny-pictures0/runs/*/*/metrics.csv")) and first.poll() is None:
             time.sleep(0.1)
         code, _, err = lit_cifar(*options)
         assert code == 1
         assert err.endswith("wait for it, or give another --output.\n")
-        assert f"Another `compare` is at work in logs/compare/tiny (process {first.pid} on " in err
+        assert f"Another `compare` is at work in logs/compare/tiny-pictures0 (process {first.pid} on " in err
     finally:
         first.kill()
         first.wait()
     assert holder.is_file()
     code, _, err = lit_cifar(*options, "--workers", 0)
-    assert code == 0, err
-    assert results(workspace / "logs/compare/tiny")["status"].tolist() == ["ok", "ok", "failed"] * 2
+    assert code == 3, err
+    assert results(workspace / "logs/compare/tiny-pictures0")["status"].tolist() == ["ok", "ok", "failed"] * 2
 
 
 def test_a_folder_holds_one_study_at_a_time(tmp_path: Path) -> None:
     with (
-        runner.alone_in(tmp_path),
+        folders.alone_in(tmp_path),
         pytest.raises(UserError, match=rf"\(process {os.getpid()} on "),
-        runner.alone_in(tmp_path),
+        folders.alone_in(tmp_path),
     ):
         pass
 
@@ -347,11 +352,11 @@ def test_what_a_variant_raises_is_the_reason_of_its_row(
     options = deadly("Always")
     monkeypatch.setattr(os, "kill", lambda *_: {}["what is not there"])
     code, _, err = lit_cifar("compare", *options, "--workers", 0)
-    assert code == 0, err
-    table = pd.read_csv(workspace / "logs/compare/deadly/results.csv")
+    assert code == 3, err
+    table = pd.read_csv(workspace / "logs/compare/deadly-pictures0/results.csv")
     assert table["status"].tolist() == ["ok", "failed"]
     assert table["reason"][1] == "KeyError: 'what is not there'"
-    traceback = (workspace / "logs/compare/deadly/runs/Always/seed_0/traceback.txt").read_text()
+    traceback = (workspace / "logs/compare/deadly-pictures0/runs/Always/seed_0/traceback.txt").read_text()
     assert "in dies" in traceback
 
 
@@ -425,7 +430,7 @@ def test_seeds_are_added_until_every_question_is_answered(
     command = ["compare", "--study", "auto.yaml", *arguments[2:], "--workers", 0]
     code, out, err = lit_cifar(*command)
     assert code == 0, err
-    folder = workspace / "logs/compare/auto"
+    folder = workspace / "logs/compare/auto-pictures0"
     seeds = pd.read_csv(folder / "results.csv").groupby("run")["seed"].count()
     assert seeds.to_dict() == {"ELU": 8, "same": 8, "SELU": 4}
     looks = json.loads((folder / "looks.json").read_text())["looks"]
@@ -450,7 +455,7 @@ def test_a_time_budget_is_kept_to_and_the_study_goes_on_later(
         code, out, err = lit_cifar(*command, "--minutes", 1)
     assert code == 0, err
     assert "The time budget is over." in out
-    folder = workspace / "logs/compare/auto"
+    folder = workspace / "logs/compare/auto-pictures0"
     looks = json.loads((folder / "looks.json").read_text())["looks"]
     assert [(look["seeds"], look["weight"]) for look in looks] == [(1, 1 / 8)]
     finished = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}

@@ -28,10 +28,10 @@ def run_all(
         study_folder: Where the runs' folders are.
         engine: What does them.
         report: Told of every finished epoch.
-        fresh: Whether to repeat runs whose data or code has changed since they were finished.
+        fresh: Whether to repeat runs whose settings, data or code have changed since they were finished.
 
     Raises:
-        UserError: if the data or the code has changed since, and `fresh` is false.
+        UserError: if settings, data or code have changed since, and `fresh` is false.
     """
     silence_lightning()
     found = [(run, finished(run, study_folder)) for run in runs]
@@ -52,11 +52,11 @@ def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> 
 
 def _changed(outdated: Sequence[tuple[PlannedRun, Finished]], folder: Path) -> str:
     """What has changed since some runs were finished, and what to do about it."""
-    names = sorted({run.name for run, result in outdated if "code" in result.changed})
     parts = ["the images"] if any("data" in result.changed for _, result in outdated) else []
-    parts += [f"the code of {', '.join(names)}"] if names else []
-    what, verb = " and ".join(parts), "have" if parts != parts[-1:] or not names else "has"
+    for what, words in {"code": "the code", "plan": "the settings"}.items():
+        if names := dict.fromkeys(run.name for run, result in outdated if what in result.changed):
+            parts.append(f"{words} of {', '.join(names)}")
     return (
-        f"{what[0].upper()}{what[1:]} {verb} changed since {len(outdated)} of the runs in {folder} were finished. Old "
-        "and new results must not be mixed: repeat these runs with --fresh, or give the study another folder."
+        f"{len(outdated)} finished runs in {folder} don't fit any more. Changed since: {'; '.join(parts)}. Old "
+        "and new results must not be mixed: repeat these runs (--fresh), or give another folder (--output)."
     )

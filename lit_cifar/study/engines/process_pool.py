@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -48,9 +48,15 @@ def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, 
                     yield worker.run, message, True
                 elif message:
                     report(*message)
+    except BaseException:
+        with _sigint_held_back():
+            for worker in pool:
+                worker.process.kill()
+        raise
     finally:
-        for worker in pool:
-            worker.end()
+        with _sigint_held_back():
+            for worker in pool:
+                worker.end()
 
 
 class _Worker:
@@ -66,7 +72,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,))
-        self.process.start()
+        with _sigint_held_back():  # the child inherits it, and doesn't print a traceback while it starts
+            self.process.start()
         theirs.close()
         self.is_busy = False
 
@@ -109,7 +116,7 @@ class _Worker:
 
 def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
     """Put a dead worker's run behind what is left to do, or give its row if it was finished or tried often enough."""
-    if result := finished(dead.run, folder):
+    if (result := finished(dead.run, folder)) and not result.changed:
         return result.row
     deaths[dead.run.label] += 1
     if deaths[dead.run.label] == TRIES:
@@ -127,6 +134,19 @@ def _set_to_work(pool: Sequence[_Worker], left: deque[PlannedRun], folder: Path)
     return [worker for worker in pool if worker.is_busy]
 
 
+@contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Deliver an interrupt after the block. Where the system can't do that, it comes at once."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection) -> None:
     """Do the runs that come through the pipe until it is closed, silently."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
@@ -141,8 +161,8 @@ def _work(connection: Connection) -> None:
 def _row_or_error(run: PlannedRun, study_folder: Path, report: Report) -> Row | OSError:
     try:
         return execute(run, study_folder, report)
-    except OSError as error:
-        return error
+    except OSError as error:  # as a plain one, which can be sent
+        return OSError(error.errno, error.strerror or str(error), error.filename)
 
 
 def _end_with_parent() -> None:

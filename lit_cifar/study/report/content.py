@@ -288,7 +288,9 @@ def _protocol(result: StudyResult) -> Section:
     seeds = f"until every question is answered, at most {study.most_seeds}" if study.seeds == "auto" else study.seeds
     settings = [[Cell("seeds"), Cell(str(seeds))]]
     settings += [[Cell(key), Cell(str(value))] for key, value in study.protocol.model_dump().items()]
-    runs = [[Cell(name), Cell(pairs(run.model)), Cell(pairs(run.given()) or "–")] for name, run in study.runs.items()]
+    runs = [
+        [Cell(name), Cell(pairs(run.model)), Cell(pairs(run.own_settings()) or "–")] for name, run in study.runs.items()
+    ]
     tables = [
         Table(f"Settings of all runs, {result.data_source}", ["setting", "value"], settings, sortable=False),
         Table(f"Runs, {result.data_source}", ["run", "model", "settings of its own"], runs, sortable=False),

@@ -1,0 +1,50 @@
+"""The images of a study: chosen once, the same for all of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.sources import settled
+from lit_cifar.study.fingerprints import data_fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """Images that can be had.
+
+    Args:
+        arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size; the source is never `auto`.
+        name: What every artifact calls the images.
+        fingerprint: A digest of the images.
+    """
+
+    arguments: Mapping[str, Any]
+    name: str
+    fingerprint: str
+
+    @property
+    def label(self) -> str:
+        """A short name for folders; empty for CIFAR-10."""
+        source = str(self.arguments["source"])
+        if source == "folder":
+            return Path(self.arguments["data_dir"]).resolve().name
+        return "" if source == "cifar10" else source
+
+
+def open_data(arguments: Mapping[str, Any]) -> StudyData:
+    """Get the images: download and decode what is missing.
+
+    Args:
+        arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size.
+
+    Raises:
+        UserError: if the data can't be had.
+    """
+    source = CIFAR10DataModule(**arguments).source
+    source.prepare()
+    chosen = {**arguments, "source": settled(arguments["source"], source)}  # workers must not choose again
+    return StudyData(arguments=chosen, name=source.name, fingerprint=data_fingerprint(source))
