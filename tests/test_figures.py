@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lit_cifar import figures
-from lit_cifar.figures import Example, PairedDifference, RiskCurve
+from lit_cifar.figures import Example, PairedDifference, RiskCurve, ShrinkingInterval
 from lit_cifar.uncertainty import SampleCurve, aurc, expected_calibration_error, reliability, risk_coverage
 
 SOURCE = "CIFAR-10 (official files)"
@@ -56,6 +56,12 @@ DIFFERENCES = [
     PairedDifference("A against B", "accuracy", "higher", 2.0, 1.0, 3.0, [1.0, 3.0, float("nan")], "yes"),
     PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "worse", -1.0),
     PairedDifference("D against B", "accuracy", "higher", -5.0, float("nan"), float("nan"), [-5.0], "can't tell yet"),
+]
+SHRINKING = [
+    ShrinkingInterval(
+        "Q1: A against $B", "points", [4, 6, 8], [2.0, 1.5, 1.6], [-1, 0.5, 1.1], [5, 2.5, 2.1], "yes", 0.5
+    ),
+    ShrinkingInterval("Q2: no pairs", "points", [], [], [], [], "can't tell yet", float("inf")),
 ]
 RESULTS = pd.DataFrame(
     {
@@ -100,6 +106,7 @@ FIGURES = {
     "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
     "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
     "paired_differences": lambda source: figures.paired_differences(DIFFERENCES, source),
+    "shrinking_intervals": lambda source: figures.shrinking_intervals(SHRINKING, source),
     "accuracy_and_calibration_mc": lambda source: figures.accuracy_and_calibration_mc(RESULTS, source),
     "reliability_diagram": lambda source: figures.reliability_diagram(
         {"$net": {"plain": [reliability(PROBABILITIES, LABELS)]}}, source
@@ -251,6 +258,22 @@ def test_paired_differences_without_any_pair_can_be_drawn():
     assert drawn(figures.paired_differences([nothing], SOURCE))
 
 
+def test_intervals_are_drawn_look_by_look():
+    first, second = figures.shrinking_intervals(SHRINKING, SOURCE).axes
+    assert [text.get_text() for text in first.get_xticklabels()] == ["4", "6", "8"]
+    [intervals] = first.collections
+    assert [(low[1], high[1]) for low, high in intervals.get_segments()] == [(-1, 5), (0.5, 2.5), (1.1, 2.1)]
+    assert [line_data(first, n)[1] for n in (1, 2)] == [[0, 0], [0.5, 0.5]]
+    assert len(second.get_lines()) == 2  # no margin
+
+
+def test_runs_with_the_same_layers_stand_side_by_side():
+    same = {(name, 0): LAYERS["ELU", 0] for name in ("a", "b")}
+    lines = figures.layers_by_depth(same, SOURCE).axes[0].get_lines()
+    places = [line.get_xdata().tolist() for line in lines]
+    assert places == [pytest.approx([0.85, 1.85]), pytest.approx([1.15, 2.15])]
+
+
 def test_mc_dropout_shows_only_runs_that_have_it():
     accuracy, ece = figures.accuracy_and_calibration_mc(RESULTS, SOURCE).axes
     assert [line_data(accuracy, number)[1] for number in range(2)] == [[0.4, 0.42], [0.5, 0.52]]
@@ -377,7 +400,7 @@ def test_epochs_are_whole(epochs):
 
 def test_layers_are_those_of_the_best_epoch():
     for ax in figures.layers_by_depth(LAYERS, SOURCE).axes:
-        assert [line_data(ax, number) for number in (0, 1)] == [([1, 2], [0.5, 0.5]), ([1, 2], [1, 1])]
+        assert [line_data(ax, number) for number in (0, 1)] == [([0.85, 1.85], [0.5, 0.5]), ([1.15, 2.15], [1, 1])]
 
 
 def test_zeros_show_every_seed_and_the_mean():

@@ -9,10 +9,12 @@ from lit_cifar.figures.canvas import COLORS, VERDICT_COLORS
 from lit_cifar.figures.classes import class_accuracy, confusion_matrix, worst_errors
 from lit_cifar.figures.comparisons import (
     PairedDifference,
+    ShrinkingInterval,
     accuracy_and_calibration_mc,
     accuracy_by_zeros,
     paired_differences,
     scores_by_severity,
+    shrinking_intervals,
 )
 from lit_cifar.figures.layers import PROFILES, layer_statistics, layers_by_depth
 from lit_cifar.figures.training import learning_curves, learning_rate_curves
@@ -34,6 +36,7 @@ __all__ = [
     "PairedDifference",
     "Panels",
     "RiskCurve",
+    "ShrinkingInterval",
     "accuracy_and_calibration_mc",
     "accuracy_by_samples",
     "accuracy_by_zeros",
@@ -48,5 +51,6 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage",
     "scores_by_severity",
+    "shrinking_intervals",
     "worst_errors",
 ]

@@ -102,6 +102,59 @@ def _signed(value: float, _: object) -> str:
     return f"{value:+.4g}".replace("-", "−") if value else "0"
 
 
+@dataclass(frozen=True)
+class ShrinkingInterval:
+    """The interval of one question at each look.
+
+    Args:
+        label: The question.
+        unit: What is measured, in which unit.
+        seeds: The number of pairs at each look.
+        mean: The mean difference at each look.
+        low: The lower end of its interval.
+        high: The upper end.
+        verdict: The answer at the end, a key of `VERDICT_COLORS`.
+        margin: The smallest gain that matters, as a difference.
+    """
+
+    label: str
+    unit: str
+    seeds: Sequence[int]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    verdict: str
+    margin: float
+
+
+def shrinking_intervals(questions: Sequence[ShrinkingInterval], data_source: str) -> Figure:
+    """Draw for each question how the interval of its difference shrinks with the number of seeds."""
+    columns = min(2, len(questions))
+    rows = -(-len(questions) // columns)
+    title = "Intervals at each look"
+    figure, axes = new_figure(title, data_source, rows, columns, 0.8 + 2.1 * rows)
+    for ax, question in zip(axes.flat, questions, strict=False):
+        _shrinking(ax, question)
+    for ax in axes.flat[len(questions) :]:
+        ax.remove()
+    return plain(figure)
+
+
+def _shrinking(ax: Axes, question: ShrinkingInterval) -> None:
+    color = VERDICT_COLORS[question.verdict]
+    places = range(len(question.seeds))
+    ax.vlines(places, question.low, question.high, color=color, linewidth=3)
+    ax.plot(places, question.mean, "D", color=color, markersize=6, markeredgecolor="white")
+    ax.axhline(0, color="black", linewidth=1, zorder=0)
+    if math.isfinite(question.margin):
+        ax.axhline(question.margin, color="black", linewidth=1, linestyle=":", zorder=0)
+    ax.set_xticks(places, [str(seeds) for seeds in question.seeds])
+    ax.set_xlim(-0.5, max(0.5, len(question.seeds) - 0.5))
+    ax.set_title(shortened(question.label, 28), fontsize=10.5, loc="left")
+    ax.set_xlabel("seeds", fontsize=10)
+    ax.set_ylabel(shortened(question.unit, 24), fontsize=9.5)
+
+
 def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
     """Test accuracy and calibration error of one pass without dropout and of the mean of MC samples.
 

@@ -84,10 +84,14 @@ def layers_by_depth(
     by_run = seeds_by_run(histories)
     styles = run_styles(runs, by_run)
     figure, axes = new_figure("Layers at the best epoch, from input to output", data_source, 2, 2, 6.0, sharex=True)
+    offsets = np.linspace(-0.15, 0.15, len(by_run)) if len(by_run) > 1 else np.zeros(1)
     for ax, (prefix, label) in zip(axes.flat, PROFILES.items(), strict=True):
-        for name, seeds in by_run.items():
-            profile = np.mean([_layer_values(history, prefix) for history in seeds], axis=0)
-            ax.plot(range(1, len(profile) + 1), profile, **styles[name], linewidth=2, marker="o", markersize=3)
+        for name, offset in zip(by_run, offsets, strict=True):
+            profile = np.mean([_layer_values(history, prefix) for history in by_run[name]], axis=0)
+            # side by side, so that no run hides another one with the same values
+            ax.plot(
+                np.arange(1, len(profile) + 1) + offset, profile, **styles[name], linewidth=2, marker="o", markersize=3
+            )
         ax.set_title(label, fontsize=11, loc="left")
         whole_ticks(ax.xaxis)
     for ax in (axes[0, 1], axes[1, 0]):

@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.looks import Look
+from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report import pictures
 from lit_cifar.study.report.content import write_report
-from lit_cifar.study.report.wording import suggestion
+from lit_cifar.study.report.wording import mean_cell, suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.verdicts import VERDICT_RULE
@@ -159,7 +161,6 @@ def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_resul
     assert len(images) == 9
     for image in images:
         assert re.search(r"\d\.\d|dog 41 %", image["alt"])
-        assert image["alt"].endswith("Data: CIFAR-10 (official files).")
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         assert content in [path.read_bytes() for path in (folder / "figures").iterdir()]
     difference = study_result.answers[0].verdict.comparison.mean
@@ -198,6 +199,38 @@ def test_tables_can_be_sorted_and_scrolled(page):
     assert all(scroll["tabindex"] == "0" for scroll in page.all("div") if scroll.get("class") == "scroll")
     values = [float(cell["data-value"]) for cell in page.all("td") if "data-value" in cell]
     assert len(values) > 50
+
+
+def test_the_best_means_are_marked(page, markdown):
+    best = [attributes for attributes in page.all("td") if attributes.get("class") == "best"]
+    assert len(best) == 10
+    row = next(line for line in markdown.splitlines() if line.startswith("| BatchNorm |"))
+    assert re.match(r"\| BatchNorm \| 8 \| \*\*52.6 %\*\* ", row)
+
+
+def test_few_seeds_show_their_values_and_no_interval(quick_result, quick_folder):
+    markdown = (quick_folder / "report.md").read_text(encoding="utf-8")
+    elu = quick_result.results[quick_result.results["run"] == "ELU"]["test_acc"]
+    values = ", ".join(f"{100 * value:.1f}" for value in elu)
+    assert f"| ELU | 2 | {100 * elu.mean():.1f} % ({values}) |" in markdown
+
+
+def test_no_interval_of_a_share_leaves_what_a_share_can_be():
+    cell = mean_cell(MEASURES["dead_units"], [0.0, 0.0, 0.1, 0.0])
+    assert (cell.text, cell.note) == ("2.5 %", "[0.0, 10.5]")
+    assert mean_cell(MEASURES["test_acc"], [0.9, 1.0, 1.0, 1.0]).note == "[89.5, 100.0]"
+    assert mean_cell(MEASURES["test_ece"], [0.001, 0.1, 0.001, 0.1]).note.startswith("[0.0")
+
+
+def test_looks_are_shown_with_their_intervals(study_result, tmp_path):
+    looks = (Look(4, 0.125), Look(6, 0.0625), Look(8, 0.0625))
+    answers = answer_questions(study_result.study, study_result.results, study_result.histories, looks)
+    written(replace(study_result, answers=answers, looks=looks), tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    alt = next(image["alt"] for image in page.all("img") if image["alt"].startswith("Intervals by number of seeds"))
+    first = answers[0].verdict.history[0]
+    assert f"Q1: BatchNorm against ELU: from [{100 * first.low:.2f}, {100 * first.high:.2f}] with 4 seeds" in alt
+    assert "The interval's level is 99.69 %." in page.text
 
 
 def test_failed_runs_are_shown_with_their_reasons(page, markdown):
@@ -248,7 +281,6 @@ def test_a_quick_study_on_other_images_says_so_first(quick_folder):
         assert text in markdown
         assert page.text.index(text) < page.text.index("Does batch normalization")
     assert page.number_of("strong", "unknown") == 5
-    assert all("synthetic shapes" in image["alt"] for image in page.all("img"))
 
 
 def test_names_are_harmless_in_html(odd_folder):

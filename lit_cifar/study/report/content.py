@@ -6,7 +6,8 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ from markupsafe import Markup
 
 import lit_cifar
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
-from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.report.page import Card, Cell, Page, Section, Table
+from lit_cifar.study.report.cards import answers_section
+from lit_cifar.study.report.page import Cell, Page, Section, Table
 from lit_cifar.study.report.pictures import (
     curves_pictures,
-    differences_picture,
     layers_pictures,
     mc_pictures,
     search_pictures,
@@ -31,27 +31,21 @@ from lit_cifar.study.report.pictures import (
     zeros_pictures,
 )
 from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
-from lit_cifar.study.report.wording import (
-    bounds,
-    confidence,
-    count,
-    difference_cell,
-    effect_cell,
-    margin_text,
-    mean_cell,
-    p_value,
-    pairs,
-    suggestion,
-)
+from lit_cifar.study.report.wording import count, difference_cell, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.statistics import estimate
-from lit_cifar.study.verdicts import VERDICT_RULE
+from lit_cifar.study.statistics import Better, estimate
 from lit_cifar.utils.files import replaced_when_complete, write_text
 
 WORTH = ("test_acc", "test_nll", "test_ece", "test_brier", "test_seconds")
 MC_WORTH = tuple(f"mc_{column}" for column in WORTH)
 TRAINING = ("val_loss", "val_acc", "best_epoch", "epochs", "seconds_per_epoch", "train_seconds")
 LAYERS = ("dead_units", "twin_units", "zeros")
+NO_BEST = ("epochs", "best_epoch")
+MEANS = (
+    "Means over seeds with their 95 % t intervals; with fewer than four seeds, the mean and the values themselves. "
+    "Losses, calibration errors and seconds have geometric means. The best mean of a column is bold. Failed runs are "
+    "left out here; the answers count them."
+)
 SELECTION = ("test_acc", "selected_by_acc_test_acc")
 
 
@@ -87,12 +81,12 @@ def _page(result: StudyResult) -> Page:
         description=study.description.strip(),
         warnings=_warnings(result),
         sections=[
-            *([_answers(result)] if result.answers else []),
+            *([answers_section(result)] if result.answers else []),
             _results(result),
             *_mc_dropout(result),
             _curves(result),
             _layers(result),
-            _failures(result),
+            *_failures(result),
             _selection(result),
             _learning_rates(result),
             _protocol(result),
@@ -124,76 +118,13 @@ def _warnings(result: StudyResult) -> list[str]:
     return found
 
 
-def _answers(result: StudyResult) -> Section:
-    cards = [_card(answer) for answer in result.answers]
-    return Section("Answers", cards=cards, text=f"The rule. {VERDICT_RULE}", pictures=[differences_picture(result)])
-
-
-def _card(answer: Answer) -> Card:
-    question, verdict, measure = answer.question, answer.verdict, answer.measure
-    comparison, baseline = verdict.comparison, answer.baseline_measure
-    facts = [
-        (f"{question.treatment}: {measure.label}", mean_cell(measure, *bounds(answer.treatment))),
-        (f"{question.baseline}: {baseline.label}", mean_cell(baseline, *bounds(answer.baseline))),
-        (comparison.scale, effect_cell(measure, comparison)),
-        ("corrected p", Cell(p_value(verdict.adjusted_p), f"({count(comparison.n, 'pair')} of runs)")),
-    ]
-    return Card(question.ask, verdict.answer, _tone(verdict.answer), facts, " ".join(_notes(answer)))
-
-
-def _tone(answer: str) -> str:
-    return "yes" if answer.startswith("yes") else "unknown" if answer.startswith("can't") else "no"
-
-
-def _notes(answer: Answer) -> Iterator[str]:
-    """What else there is to know about an answer."""
-    question, verdict, measure = answer.question, answer.verdict, answer.measure
-    comparison = verdict.comparison
-    yield f"{measure.better.capitalize()} is better; the margin is {margin_text(measure, answer.margin)}."
-    if question.primary:
-        yield "A primary question."
-    if question.kind == "as good":
-        yield "“Yes” means: not worse by the margin or more."
-    elif verdict.margin_p < 1:
-        yield f"A gain of the margin: corrected p {p_value(verdict.margin_p)}."
-    if comparison.n > 1:
-        yield f"The interval's level is {confidence(comparison)}."
-        yield f"Sign-flip test as a cross-check, not corrected: p {p_value(verdict.sign_flip_p)}."
-    if measure.scale == "ratio":
-        yield "Geometric means, and the ratio of the runs."
-    if comparison.all_equal:
-        yield "All pairs have the same difference."
-    yield from _notes_on_ties(answer)
-    yield from _notes_on_failures(answer)
-
-
-def _notes_on_ties(answer: Answer) -> Iterator[str]:
-    if answer.question.measure == "epochs_to_reach":
-        ties = int((answer.values.pairs(answer.question).differences() == 0).sum())
-        yield f"The target is the higher of the two runs' lowest losses, for each seed. Ties: {ties}."
-
-
-def _notes_on_failures(answer: Answer) -> Iterator[str]:
-    if answer.without_failed is None:
-        return
-    failed, without = count(len(answer.values.failed), "pair"), answer.without_failed
-    if answer.verdict.comparison.n == without.comparison.n:
-        yield f"{failed} with a failed run left out."
-        return
-    counts_as = "all its epochs" if answer.question.measure == "epochs_to_reach" else "guessing"
-    effect = effect_cell(answer.measure, without.comparison)
-    yield f"{failed} with a failed run, which counts as {counts_as}. Without: {without.answer}, {effect}."
-
-
 def _results(result: StudyResult) -> Section:
-    everything, sampled = result.summary, [column for column in MC_WORTH if column in result.summary]
-    tables = [_summary_table(everything, "Test images, one pass without dropout", WORTH, result.data_source)]
+    sampled = [column for column in MC_WORTH if column in result.summary]
+    tables = [_summary_table(result, "Test images, one pass without dropout", WORTH)]
     if sampled:
-        with_dropout = everything.dropna(subset=sampled, how="all")
-        tables.append(_summary_table(with_dropout, "Test images, mean of MC samples", sampled, result.data_source))
-    caption = "Training; seconds depend on the machine and on what else it does"
-    tables.append(_summary_table(everything, caption, TRAINING, result.data_source))
-    return Section("Results", tables=tables, pictures=shift_pictures(result))
+        tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
+    tables.append(_summary_table(result, "Training; seconds depend on the machine and on what else it does", TRAINING))
+    return Section("Results", text=MEANS, tables=tables, pictures=shift_pictures(result))
 
 
 def _mc_dropout(result: StudyResult) -> list[Section]:
@@ -208,15 +139,28 @@ def _mc_dropout(result: StudyResult) -> list[Section]:
     return [Section("MC dropout", text=text, pictures=pictures)] if pictures else []
 
 
-def _summary_table(summary: pd.DataFrame, caption: str, columns: Sequence[str], data_source: str) -> Table:
-    shown = [column for column in columns if column in summary]
+def _summary_table(result: StudyResult, caption: str, columns: Sequence[str]) -> Table:
+    """A row for each run that has values in one of the columns; failed runs have none."""
+    shown = [column for column in columns if column in result.summary]
     rows = []
-    for row in summary.to_dict("records"):
+    for row in result.summary.dropna(subset=shown, how="all").to_dict("records"):
+        values = result.results[result.results["run"] == row["run"]]
         failed = f"({row['failed']} failed)" if row["failed"] else ""
-        measured = [mean_cell(MEASURES[c], row[c], row[f"{c}_low"], row[f"{c}_high"]) for c in shown]
+        measured = [mean_cell(MEASURES[column], values[column].tolist()) for column in shown]
         rows.append([Cell(row["run"]), Cell(str(row["seeds"]), failed, row["seeds"]), *measured])
-    header = ["run", "seeds", *(MEASURES[column].label for column in shown)]
-    return Table(f"{caption}: mean over seeds [95 % interval], {data_source}", header, rows)
+    for place, column in enumerate(shown, 2):
+        if column not in NO_BEST:
+            _mark_best(rows, place, MEASURES[column].better)
+    return Table(caption, ["run", "seeds", *(MEASURES[column].label for column in shown)], rows)
+
+
+def _mark_best(rows: list[list[Cell]], column: int, better: Better) -> None:
+    values = [row[column].value for row in rows]
+    known = [value for value in values if value is not None]
+    if len(set(known)) > 1:
+        best = max(known) if better == "higher" else min(known)
+        for row, value in zip(rows, values, strict=True):
+            row[column] = replace(row[column], best=value == best)
 
 
 def _curves(result: StudyResult) -> Section:
@@ -228,20 +172,19 @@ def _layers(result: StudyResult) -> Section:
     pictures = layers_pictures(result)
     if not pictures:
         return Section("Layers", text="No layer statistics were kept.")
-    table = _summary_table(result.summary, "Means over hidden layers, best epoch", LAYERS, result.data_source)
+    table = _summary_table(result, "Means over hidden layers, best epoch", LAYERS)
     return Section("Layers", tables=[table], pictures=[*pictures, *zeros_pictures(result)])
 
 
-def _failures(result: StudyResult) -> Section:
+def _failures(result: StudyResult) -> list[Section]:
     failed = result.results[result.results["status"] != "ok"]
-    if failed.empty:
-        return Section("Failed runs", text=f"None of {len(result.results)}.")
     rows = [
         [Cell(row["run"]), Cell(str(row["seed"]), value=row["seed"]), Cell(row["reason"])]
         for row in failed.to_dict("records")
     ]
-    caption = f"{count(len(rows), 'failed run')} of {len(result.results)}, {result.data_source}"
-    return Section("Failed runs", tables=[Table(caption, ["run", "seed", "reason"], rows)])
+    caption = f"{count(len(rows), 'failed run')} of {len(result.results)}"
+    table = Table(caption, ["run", "seed", "reason"], rows)
+    return [Section("Failed runs", tables=[table])] if rows else []
 
 
 def _selection(result: StudyResult) -> Section:
@@ -251,11 +194,12 @@ def _selection(result: StudyResult) -> Section:
     accuracy, rows = MEASURES["test_acc"], []
     for name, group in ok.groupby("run", sort=False):
         by_loss, by_accuracy = (group[column] for column in SELECTION)
-        means = [mean_cell(accuracy, *bounds(estimate(values.tolist()))) for values in (by_loss, by_accuracy)]
-        difference = difference_cell(accuracy, *bounds(estimate((by_accuracy - by_loss).tolist())))
-        rows.append([Cell(str(name)), *means, difference])
+        means = [mean_cell(accuracy, values.tolist()) for values in (by_loss, by_accuracy)]
+        difference = estimate((by_accuracy - by_loss).tolist())
+        shown = difference_cell(accuracy, difference.mean, difference.low, difference.high)
+        rows.append([Cell(str(name)), *means, shown])
     header = ["run", "epoch of the lowest validation loss", "epoch of the highest validation accuracy", "difference"]
-    caption = f"Test accuracy of the weights of either epoch: mean over seeds [95 % interval], {result.data_source}"
+    caption = "Test accuracy of the weights of either epoch"
     text = "Everything else here is about the epoch of the lowest validation loss. This is what the other choice gives."
     return Section("Which epoch", text=text, tables=[Table(caption, header, rows)])
 
@@ -266,7 +210,7 @@ def _learning_rates(result: StudyResult) -> Section:
         rates = pd.to_numeric(result.results.loc[result.results["run"] == name, "lr"], errors="coerce").dropna()
         cell = Cell(f"{rates.iloc[0]:.2g}", value=rates.iloc[0]) if len(rates) else Cell("–")
         rows.append([Cell(name), cell, Cell(_chosen_by(result, name))])
-    table = Table(f"Learning rates used, {result.data_source}", ["run", "learning rate", "chosen by"], rows)
+    table = Table("Learning rates used", ["run", "learning rate", "chosen by"], rows)
     return Section("Learning rates", tables=[table], pictures=search_pictures(result))
 
 
@@ -292,8 +236,8 @@ def _protocol(result: StudyResult) -> Section:
         [Cell(name), Cell(pairs(run.model)), Cell(pairs(run.own_settings()) or "–")] for name, run in study.runs.items()
     ]
     tables = [
-        Table(f"Settings of all runs, {result.data_source}", ["setting", "value"], settings, sortable=False),
-        Table(f"Runs, {result.data_source}", ["run", "model", "settings of its own"], runs, sortable=False),
+        Table("Settings of all runs", ["setting", "value"], settings, sortable=False),
+        Table("Runs", ["run", "model", "settings of its own"], runs, sortable=False),
     ]
     return Section("Protocol", text=text, tables=tables)
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, a smaller note, and the number it sorts by if it is one."""
+    """A cell of a table: its text, a smaller note, the number it sorts by if it is one, and whether it is the best."""
 
     text: str
     note: str = ""
     value: float | None = None
+    best: bool = False
 
     def __str__(self) -> str:
         return f"{self.text} {self.note}".strip()
@@ -31,12 +32,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG, with words for those who can't see it (`alt`) and for those who can (`caption`)."""
+    """A figure as PNG, with words for those who can't see it (`alt`) and for those who can (`caption`).
+
+    A page on a dark background inverts figures, but not photographs.
+    """
 
     name: str
     png: bytes
     alt: str
     caption: str
+    photographs: bool = False
 
     @property
     def data_uri(self) -> str:
@@ -56,11 +61,12 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: whatever it has of these, in this order."""
+    """A part of the report: whatever it has of these, in this order; `folded` is a title and a text behind it."""
 
     title: str
     cards: Sequence[Card] = ()
     text: str = ""
+    folded: tuple[str, str] | None = None
     code: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()

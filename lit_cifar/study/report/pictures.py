@@ -36,7 +36,7 @@ def differences_picture(result: StudyResult) -> Picture:
         "the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of zero is better."
     )
     drawn = figures.paired_differences(questions, result.data_source)
-    return picture(result, "paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
+    return picture("paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
 
 
 def _paired_difference(answer: Answer) -> figures.PairedDifference:
@@ -73,6 +73,42 @@ def _axis(measure: Measure) -> tuple[str, Callable[[float], float]]:
     return measure.label, lambda difference: difference
 
 
+def shrinking_pictures(result: StudyResult) -> list[Picture]:
+    """How the intervals shrank from look to look, if there was more than one."""
+    if len(result.looks) < 2:
+        return []
+    questions = [_shrinking(number, answer) for number, answer in enumerate(result.answers, 1)]
+    drawn = figures.shrinking_intervals(questions, result.data_source)
+    alt = " ".join(
+        f"{question.label}: from [{question.low[0]:.2f}, {question.high[0]:.2f}] with {question.seeds[0]} seeds to "
+        f"[{question.low[-1]:.2f}, {question.high[-1]:.2f}] with {question.seeds[-1]}."
+        for question in questions
+        if question.seeds
+    )
+    caption = (
+        "The difference of each question with its interval at every look (line: zero; dotted: the margin). All looks' "
+        "intervals together have the confidence of 95 %. A question that is answered gets no more seeds."
+    )
+    return [picture("shrinking_intervals", drawn, f"Intervals by number of seeds. {alt}", caption)]
+
+
+def _shrinking(number: int, answer: Answer) -> figures.ShrinkingInterval:
+    final, history = _paired_difference(answer), [c for c in answer.verdict.history if math.isfinite(c.low)]
+    _, shown = _axis(answer.measure)
+    unit = "change in %" if answer.measure.scale == "ratio" else "points" if answer.measure.percent else "difference"
+    scaled = math.log if answer.measure.scale == "ratio" else float
+    return figures.ShrinkingInterval(
+        label=f"Q{number}: {final.label}",
+        unit=unit,
+        seeds=[comparison.n for comparison in history],
+        mean=[shown(scaled(comparison.mean)) for comparison in history],
+        low=[shown(scaled(comparison.low)) for comparison in history],
+        high=[shown(scaled(comparison.high)) for comparison in history],
+        verdict=answer.verdict.answer,
+        margin=final.margin,
+    )
+
+
 def mc_pictures(result: StudyResult) -> list[Picture]:
     """Accuracy and ECE without MC dropout and with it, where a run has it."""
     columns = ["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"]
@@ -86,7 +122,7 @@ def mc_pictures(result: StudyResult) -> list[Picture]:
     )
     caption = "Accuracy and expected calibration error of one pass without dropout and of the mean of the MC samples."
     drawn = figures.accuracy_and_calibration_mc(result.results, result.data_source, runs=list(result.study.runs))
-    return [picture(result, "mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
+    return [picture("mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
 
 
 def shift_pictures(result: StudyResult) -> list[Picture]:
@@ -104,7 +140,7 @@ def shift_pictures(result: StudyResult) -> list[Picture]:
         f"{', '.join(CORRUPTIONS)}. Solid: one pass without dropout; dashed: mean of the MC samples."
     )
     drawn = figures.scores_by_severity(results, result.data_source, runs=list(result.study.runs))
-    return [picture(result, "shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
+    return [picture("shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
 
 
 def curves_pictures(result: StudyResult) -> list[Picture]:
@@ -120,7 +156,7 @@ def curves_pictures(result: StudyResult) -> list[Picture]:
     )
     if len(kept) < len(result.histories):
         caption += " Failed runs are left out."
-    return [picture(result, "learning_curves", drawn, _curves_alt(kept), caption)]
+    return [picture("learning_curves", drawn, _curves_alt(kept), caption)]
 
 
 def _curves_alt(histories: Mapping[tuple[str, int], pd.DataFrame]) -> str:
@@ -150,7 +186,7 @@ def layers_pictures(result: StudyResult) -> list[Picture]:
         "normalizes itself keeps mean 0 and standard deviation 1; where gradients vanish, layers near the input learn "
         "little. A unit is dead if its output hardly differs between images."
     )
-    return [picture(result, "layers", drawn, _layers_alt(result), caption)]
+    return [picture("layers", drawn, _layers_alt(result), caption)]
 
 
 def _layers_alt(result: StudyResult) -> str:
@@ -170,7 +206,7 @@ def zeros_pictures(result: StudyResult) -> list[Picture]:
         for row in result.summary.to_dict("records")
     ]
     caption = "Each small point is a seed, each diamond a run's mean."
-    return [picture(result, "zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
+    return [picture("zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
 
 
 def search_pictures(result: StudyResult) -> list[Picture]:
@@ -187,18 +223,16 @@ def search_pictures(result: StudyResult) -> list[Picture]:
         "learning rate this suggests (dashed). Squares: the validation loss of a short run; the best (filled) decides."
     )
     drawn = figures.learning_rate_curves(result.searches, result.data_source, runs=list(result.study.runs))
-    return [picture(result, "learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
+    return [picture("learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
 
 
-def picture(
-    result: StudyResult, name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False
-) -> Picture:
-    """A figure as a small PNG; both texts end with the name of the data."""
+def picture(name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False) -> Picture:
+    """A figure as a small PNG; its title names the data."""
     true_color = io.BytesIO()
     figure.savefig(true_color, dpi=DPI, format="png")
     with Image.open(true_color) as image:
         png = _fewer_colors(image.convert("RGB"), photographs=photographs)
-    return Picture(name, png, f"{alt} Data: {result.data_source}.", f"{caption} Data: {result.data_source}.")
+    return Picture(name, png, alt, caption, photographs)
 
 
 def _fewer_colors(image: Image.Image, *, photographs: bool) -> bytes:

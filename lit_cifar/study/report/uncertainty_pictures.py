@@ -34,7 +34,7 @@ def _reliability(result: StudyResult, evaluations: Evaluations) -> Picture:
         "together; the ECE, the mean distance from the diagonal, is the mean over seeds."
     )
     alt = f"Reliability diagrams. Expected calibration error of {' '.join(parts)}"
-    return picture(result, "reliability", drawn, alt, caption)
+    return picture("reliability", drawn, alt, caption)
 
 
 def _risk_coverage(result: StudyResult, evaluations: Evaluations) -> Picture:
@@ -46,7 +46,7 @@ def _risk_coverage(result: StudyResult, evaluations: Evaluations) -> Picture:
         "(AURC). Lines are means over seeds, bands go from the lowest to the highest."
     )
     alt = f"Error rate over the share of images kept. Mean error rate, ranked by confidence, of {' '.join(parts)}"
-    return picture(result, "risk_coverage", drawn, alt, caption)
+    return picture("risk_coverage", drawn, alt, caption)
 
 
 def _samples(result: StudyResult, evaluations: Evaluations) -> Picture:
@@ -57,7 +57,7 @@ def _samples(result: StudyResult, evaluations: Evaluations) -> Picture:
         "without dropout (level). Lines are means over seeds, bands go from the lowest to the highest."
     )
     alt = f"Accuracy and NLL over the number of MC samples. {' '.join(parts)}"
-    return picture(result, "mc_samples", drawn, alt, caption)
+    return picture("mc_samples", drawn, alt, caption)
 
 
 def _with_more(seeds: Sequence[Evaluation]) -> str:
@@ -81,7 +81,7 @@ def _examples(result: StudyResult) -> list[Picture]:
         "right and those it gets wrong, with the class it takes them for and its probability; under a wrong one "
         "stands what it is."
     )
-    return [picture(result, "examples", drawn, _examples_alt(run, rows), caption, photographs=True)]
+    return [picture("examples", drawn, _examples_alt(run, rows), caption, photographs=True)]
 
 
 def _examples_alt(run: str, rows: Examples) -> str:

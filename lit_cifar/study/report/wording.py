@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lit_cifar.study.measures import Measure
 from lit_cifar.study.report.page import Cell
-from lit_cifar.study.statistics import Comparison, Estimate
+from lit_cifar.study.statistics import Comparison, estimate
+
+FEWEST_FOR_INTERVAL = 4
+"""With fewer seeds, the values are shown instead of an interval."""
 
 MINUS = "−"
 """Longer than a hyphen, and never at the end of a line."""
 
 
-def mean_cell(measure: Measure, mean: float, low: float, high: float) -> Cell:
-    """A mean with its interval."""
-    interval = f"[{measure.text(low)}, {measure.text(high)}]".replace(" %", "").replace("-", MINUS)
-    return Cell(measure.text(mean), interval if low == low else "", mean if mean == mean else None)
+def mean_cell(measure: Measure, values: Sequence[float]) -> Cell:
+    """A mean over seeds with its 95 % interval; few seeds have no interval worth showing, but values."""
+    found = estimate(values, log=measure.scale == "ratio")
+    note = ""
+    if found.n >= FEWEST_FOR_INTERVAL:
+        low, high = max(found.low, 0.0), min(found.high, 1.0) if measure.percent else found.high
+        note = f"[{measure.text(low)}, {measure.text(high)}]"
+    elif found.n > 1:
+        note = f"({', '.join(measure.text(value) for value in values if math.isfinite(value))})"
+    return Cell(measure.text(found.mean), note.replace(" %", ""), found.mean if found.n else None)
 
 
 def effect_cell(measure: Measure, comparison: Comparison) -> Cell:
@@ -66,16 +76,6 @@ def suggestion(search: Mapping[str, Any]) -> str:
     """What a range test says."""
     suggested = search["suggestion"]
     return "the range test suggests " + ("none" if suggested is None else f"{suggested:.2g}")
-
-
-def bounds(of: Estimate) -> tuple[float, float, float]:
-    """The mean and its interval."""
-    return of.mean, of.low, of.high
-
-
-def mean_name(measure: Measure) -> str:
-    """What a measure's means are."""
-    return "geometric mean" if measure.scale == "ratio" else "mean"
 
 
 def margin_text(measure: Measure, margin: float) -> str:
