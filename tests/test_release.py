@@ -35,11 +35,11 @@ def recipe(target: str) -> list[str]:
     """The commands of a target of the Makefile, as one would type them with .venv activated."""
     match = re.search(rf"^{re.escape(target)}:.*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
     assert match, f"the Makefile has no target {target}"
-    return [line.strip().replace("$(BIN)/", "") for line in match[1].splitlines()]
+    return [re.sub(r"\$\(BIN\)/|\$\(PRETEND\) ", "", line.strip()) for line in match[1].splitlines()]
 
 
 def test_public_ci_runs_what_the_local_ci_runs() -> None:
-    targets = re.findall(r"^make (\S+)$", read(".ci/run"), re.MULTILINE)
+    targets = re.findall(r"^make (\S+)", read(".ci/run"), re.MULTILINE)
     assert {"test", "lint"} <= set(targets)
     commands = commands_of_public_ci()
     missing = [t for t in targets if f"make {t}" not in commands and not commands.issuperset(recipe(t))]
