@@ -5,7 +5,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from torch.optim import Optimizer
 
 from lit_cifar.evaluation import TEST_SCORES
 from lit_cifar.training.tensorboard import add_to_row, write_row, writers
@@ -42,16 +43,8 @@ class HParamsRow(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        variant = pl_module.variant
-        settings = {
-            **variant.init_args,  # type: ignore[union-attr, dict-item]
-            "variant": type(variant).__name__,
-            "learning_rate": pl_module.learning_rate,
-            "optimizer": type(trainer.optimizers[0]).__name__,
-            "batch_size": data.batch_size,
-            "seed": int(os.environ.get("PL_GLOBAL_SEED", data.seed)),
-            "data": data.data_source,
-        }
+        seed = int(os.environ.get("PL_GLOBAL_SEED", data.seed))
+        settings = run_settings(pl_module, data, trainer.optimizers[0], seed)
         for writer in writers(trainer):
             write_row(Path(writer.log_dir), settings, {**self._best, "seconds": self._seconds()})
 
@@ -63,3 +56,16 @@ class HParamsRow(Callback):
 
     def _seconds(self) -> float:
         return self._seconds_before + (perf_counter() - self._started if self._started else 0.0)
+
+
+def run_settings(model: LightningModule, data: LightningDataModule, optimizer: Optimizer, seed: int) -> dict[str, Any]:
+    """The hyperparameters of a run, as its row has them."""
+    return {
+        **model.variant.init_args,  # type: ignore[union-attr, dict-item]
+        "variant": type(model.variant).__name__,
+        "learning_rate": model.learning_rate,
+        "optimizer": type(optimizer).__name__,
+        "batch_size": data.batch_size,  # type: ignore[attr-defined]
+        "seed": seed,
+        "data": data.data_source,  # type: ignore[attr-defined]
+    }

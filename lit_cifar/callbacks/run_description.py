@@ -6,6 +6,7 @@ import sys
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
+from torch.utils.tensorboard import SummaryWriter
 
 import variants
 from lit_cifar.training.tensorboard import LAYOUT, writers
@@ -15,16 +16,22 @@ class RunDescription(Callback):
     """Put what was run, and on which data, into TensorBoard's Text tab, and lay out its Custom Scalars tab."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        texts = {
-            "variant": json.dumps(variants.to_spec(pl_module.variant), indent=1),  # type: ignore[arg-type]
-            "data": trainer.datamodule.data_source,  # type: ignore[attr-defined]
-            "command": shlex.join(["lit-cifar", *sys.argv[1:]]),
-        }
+        data_source = trainer.datamodule.data_source  # type: ignore[attr-defined]
         for writer in writers(trainer):
-            for tag, text in texts.items():
-                writer.add_text(tag, _as_it_is(text))
+            describe_run(writer, pl_module.variant, data_source)  # type: ignore[arg-type]
             if stage == "fit":
                 writer.add_custom_scalars(LAYOUT)
+
+
+def describe_run(writer: SummaryWriter, variant: variants.Variant, data_source: str) -> None:
+    """Write the texts that say what is run."""
+    texts = {
+        "variant": json.dumps(variants.to_spec(variant), indent=1),
+        "data": data_source,
+        "command": shlex.join(["lit-cifar", *sys.argv[1:]]),
+    }
+    for tag, text in texts.items():
+        writer.add_text(tag, _as_it_is(text))
 
 
 class SaveConfig(SaveConfigCallback):

@@ -19,6 +19,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.engines.ray import check_address, run_on_cluster
+from lit_cifar.study.engines.replicas import default_replicas, run_in_stacks
 from lit_cifar.study.folders import default_folder
 from lit_cifar.study.runner import check_runs, conduct
 from lit_cifar.study.schema import Changes, Study
@@ -111,6 +112,12 @@ def _parser() -> OneLineErrorParser:
         default=default_workers(),
         help="Worker processes; 0 runs everything in this one.",
     )
+    add(
+        "--replicas",
+        type=NonNegativeInt,
+        help="Train up to so many seeds of a run side by side, as one stacked network; 0: each by itself. "
+        "Default: as many as its memory takes on a GPU, 0 on a CPU.",
+    )
     add("--ray", type=str, help="Do the runs on a Ray cluster: its address, auto, or local to start one here.")
     add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>, with the data's name.")
     add(
@@ -130,7 +137,12 @@ def _engine(given: Namespace) -> Engine:
     if given.ray:
         check_address(given.ray)
         return partial(run_on_cluster, address=given.ray, workers=given.workers)
-    return partial(run_in_pool, workers=given.workers) if given.workers else run_here
+    workers = given.workers
+    if default_replicas() and workers == default_workers():
+        workers = 1  # every process would hold a CUDA context of its own
+    one_by_one = partial(run_in_pool, workers=workers) if workers else run_here
+    replicas = default_replicas() if given.replicas is None else given.replicas
+    return partial(run_in_stacks, replicas=replicas, others=one_by_one) if replicas else one_by_one
 
 
 def _study(given: Namespace) -> Study:

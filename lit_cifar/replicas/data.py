@@ -16,6 +16,7 @@ from lit_cifar.data.augmentation import crop, flip
 from lit_cifar.data.batches import Batch, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
+from lit_cifar.data.sources import ImageSet
 from variants import Scaling
 
 EVALUATION_BATCH = 500
@@ -37,12 +38,16 @@ class StackedDataModule(CIFAR10DataModule):
         super().__init__(**options, seed=seeds[0])
         self.seeds = list(seeds)
         self._splits: dict[int, dict[str, Tensor]] = {}
+        self._split_labels = torch.empty(0, dtype=torch.int64)
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
             super().setup(stage)
         elif "train" not in self._sets:
-            self._sets |= {"train": InMemoryImages(self.source.train())}  # the validation images are among them
+            train = self.source.train()
+            own_validation = self.source.val() if self.val_size is None else None
+            self._split_labels = train.labels
+            self._sets |= {"train": InMemoryImages(_joined(train, own_validation))}
             for seed in self.seeds:
                 self._splits[seed] = self._split(seed)
 
@@ -79,20 +84,14 @@ class StackedDataModule(CIFAR10DataModule):
         """The batches of a single run with this seed."""
         training, count = name == "train", len(self.indices(name, seed))
         batch_size = self.batch_size if training else max(self.batch_size, EVALUATION_BATCH)
-        images = range(count)
-        return BatchSampler(
-            images,  # type: ignore[arg-type]
-            batch_size=batch_size,
-            shuffle=training,
-            seed=seed,
-            num_replicas=1,
-            rank=0,
-        )
+        return BatchSampler(count, batch_size=batch_size, shuffle=training, seed=seed)
 
     def _split(self, seed: int) -> dict[str, Tensor]:
         single = copy.copy(self)
         single.seed = seed
-        train, val = single.split_indices(self._sets["train"].labels)
+        train, val = single.split_indices(self._split_labels)
+        if not len(val):  # the source brings its own, which follow the others
+            val = torch.arange(len(self._split_labels), len(self.train_images))
         return {"train": train, "val": val}
 
     def _images_on_device(self) -> InMemoryImages:
@@ -193,6 +192,13 @@ class Augmentation:
             tops, lefts = self.corners.flatten(1)
             images = crop(images, tops, lefts, self.padding)
         return images
+
+
+def _joined(train: ImageSet, val: ImageSet | None) -> ImageSet:
+    """All images of a source but its test images, in memory once."""
+    if val is None:
+        return train
+    return ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]))
 
 
 def _digest(seed: int, epoch: int) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn, vmap
 from torch.func import functional_call
 
 
-class NotStackableError(ValueError):
+class NotStackableError(Exception):
     """These runs can't be trained as one stack; the message says why."""
 
 

@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
+from lit_cifar.replicas.clipping import clipping
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError, StackedNetwork
 from lit_cifar.replicas.optimizer import StackedOptimizer, checked_scheduler
@@ -46,6 +47,10 @@ class TrainedReplica:
     by_loss: Mapping[str, Tensor]
     by_accuracy: Mapping[str, Tensor]
 
+    def epoch_of(self, which: Callable[..., dict[str, float]], metric: str) -> dict[str, float]:
+        """The first epoch with the least (`min`) or greatest (`max`) value of a metric."""
+        return which(self.training.epochs, key=lambda epoch: epoch[metric])
+
 
 def train_stack(
     make: Callable[[Replica], LitClassifier],
@@ -73,6 +78,7 @@ def train_stack(
     Raises:
         NotStackableError: if these replicas can't be trained as one stack, or not exactly as single runs.
     """
+    clip, trainer_options = clipping(trainer_options)
     saved = checkpoints.read(checkpoint) if checkpoint and checkpoint.is_file() else None
     active = _active_in(saved) if saved else list(range(len(replicas)))
     data.prepare_data()
@@ -88,7 +94,7 @@ def train_stack(
     trainer = Trainer(
         max_epochs=max_epochs,
         logger=False,
-        callbacks=[tracker, sparsity, *([StackCheckpoint(checkpoint)] if checkpoint else [])],
+        callbacks=[*clip, tracker, sparsity, *([StackCheckpoint(checkpoint)] if checkpoint else [])],
         plugins=[checkpoints.WholeFiles()],
         enable_checkpointing=checkpoint is not None,
         enable_progress_bar=False,

@@ -195,5 +195,6 @@ def _staying(running: Sequence[bool], optimizer: StackedOptimizer) -> list[int]:
 
 def _rows(stage: str, values: dict[str, Tensor], separator: str = "/") -> list[dict[str, float]]:
     """Each replica's values, of tensors [R]; read from the device once."""
-    table = torch.stack([value.double() for value in values.values()]).T.tolist()
+    columns = [value.double().flatten() for value in values.values()]  # torchmetrics squeezes [1] to a number
+    table = torch.stack(columns, 1).tolist()
     return [dict(zip((f"{stage}{separator}{name}" for name in values), row, strict=True)) for row in table]

@@ -81,7 +81,8 @@ def outcome(row: Row) -> str:
         return f"failed: {row['reason']}"
     if "test_acc" not in row:
         return f"learning rate {row['lr']:.2g}"
+    seconds = f", {row['seconds_per_epoch']:.2f} s/epoch" if "seconds_per_epoch" in row else ""  # a stack has none
     return (
         f"test accuracy {row['test_acc']:.1%}, validation accuracy {row['val_acc']:.1%}, "
-        f"best epoch {row['best_epoch']} of {row['epochs']}, {row['seconds_per_epoch']:.2f} s/epoch"
+        f"best epoch {row['best_epoch']} of {row['epochs']}{seconds}"
     )

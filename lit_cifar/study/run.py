@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch import nn
+from torch import Tensor, nn
 
 from lit_cifar.callbacks import default_callbacks
 from lit_cifar.data.corruptions import SEVERITIES
@@ -39,6 +39,8 @@ SHORT = {"accuracy": "acc"}
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """The system's errors that would stop every other run as well: a full disk, a quota, a read-only disk."""
+
+CPU = torch.device("cpu")
 
 Report = Callable[[str, int, float], None]
 """Told of each finished epoch: the run's label, the number of epochs and the validation accuracy."""
@@ -66,9 +68,21 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted try has left
     folder.mkdir(parents=True)
     started = time.perf_counter()
+    work = _search_learning_rate if run.kind == "search" else _train_and_test
+    row = row_of(run, folder, lambda: work(run, folder, report))
+    row["seconds"] = round(time.perf_counter() - started, 3)
+    keep(row, run, folder)
+    return row
+
+
+def row_of(run: PlannedRun, folder: Path, work: Callable[[], Row]) -> Row:
+    """The row of a run whose figures `work` returns; if it fails, a row that says why, with a traceback in the folder.
+
+    Raises:
+        OSError: if the disk is full or read-only.
+    """
     try:
-        work = _search_learning_rate if run.kind == "search" else _train_and_test
-        row = {**_described(run), **work(run, folder, report), "status": "ok", "reason": ""}
+        return {**described(run), **work(), "status": "ok", "reason": ""}
     except (KeyboardInterrupt, OutOfTime):
         raise
     except BaseException as error:
@@ -76,22 +90,20 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
             raise  # Lightning turns an interrupt into its own exit
         if isinstance(error, OSError) and error.errno in NO_DISK:
             raise OSError(error.errno, f"{run.label}: {error.strerror}", error.filename) from error
-        row = _failed(run, _reason(error))
         write_text(folder / "traceback.txt", _printable(traceback.format_exc()))
-    row["seconds"] = round(time.perf_counter() - started, 3)
-    keep(row, run, folder)
-    return row
+        return failed(run, _reason(error))
 
 
 def give_up(run: PlannedRun, study_folder: Path, reason: str) -> Row:
     """Keep the row of a run that can't say itself why it failed, because its process died."""
-    row = _failed(run, reason)
+    row = failed(run, reason)
     keep(row, run, study_folder / run.folder)
     return row
 
 
-def _failed(run: PlannedRun, reason: str) -> Row:
-    return {**_described(run), "status": "failed", "reason": reason}
+def failed(run: PlannedRun, reason: str) -> Row:
+    """The row of a run that failed."""
+    return {**described(run), "status": "failed", "reason": reason}
 
 
 def _reason(error: BaseException) -> str:
@@ -107,7 +119,8 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
-def _described(run: PlannedRun) -> Row:
+def described(run: PlannedRun) -> Row:
+    """The part of a row that says which run it is."""
     variant = run.model["variant"]
     variant_name = variant if isinstance(variant, str) else variant["class_path"]
     return {
@@ -119,7 +132,7 @@ def _described(run: PlannedRun) -> Row:
     }
 
 
-def _model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
+def model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
     """Both, freshly made, after every random generator has been seeded."""
     protocol = run.protocol
     seed_everything(run.seed, workers=True, verbose=False)
@@ -130,7 +143,7 @@ def _model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
 
 def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
     def make(learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
-        model, data = _model_and_data(run)
+        model, data = model_and_data(run)
         model.learning_rate = learning_rate or model.learning_rate
         return model, data
 
@@ -147,7 +160,7 @@ def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
 
 def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     protocol = run.protocol
-    model, data = _model_and_data(run)
+    model, data = model_and_data(run)
     by_loss, by_accuracy = _keep_best("best", "val/loss", "min"), _keep_best("best_accuracy", "val/accuracy", "max")
     trainer = Trainer(
         max_epochs=protocol.max_epochs,
@@ -171,19 +184,45 @@ def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     trainer.fit(model, datamodule=data)
     train_seconds = time.perf_counter() - started
     epochs = read_history(folder / "metrics.csv")
-    best = epochs.iloc[int(epochs["val/loss"].argmin())]
-    tested = _test(run, folder, model, data, by_loss, by_accuracy)
+    return {
+        **finish(run, folder, model, data, by_loss.best_model_path, by_accuracy.best_model_path),
+        "seconds_per_epoch": round(float(epochs["train/seconds"].median()), 4),
+        "train_seconds": round(train_seconds, 3),
+    }
+
+
+def finish(
+    run: PlannedRun,
+    folder: Path,
+    model: LitClassifier,
+    data: CIFAR10DataModule,
+    best: str | Path,
+    best_by_accuracy: str | Path,
+    device: torch.device = CPU,
+) -> Row:
+    """Test a trained run; the part of its row that doesn't depend on how it was trained.
+
+    Args:
+        run: Which run.
+        folder: The run's folder, with `metrics.csv`.
+        model: Its classifier with a network of any weights.
+        data: The data.
+        best: The checkpoint of the epoch with the lowest validation loss.
+        best_by_accuracy: That of the epoch with the highest validation accuracy.
+        device: Where to run the network.
+    """
+    epochs = read_history(folder / "metrics.csv")
+    at_best = epochs.iloc[int(epochs["val/loss"].argmin())]
+    tested = _test(run, folder, model, data, best, best_by_accuracy, device)
     add_to_row(folder, {f"test/{name}": tested[f"test_{SHORT.get(name, name)}"] for name in TEST_SCORES})
     return {
         "lr": model.learning_rate,
         "epochs": len(epochs),
-        "best_epoch": int(best["epoch"]) + 1,
-        "seconds_per_epoch": round(float(epochs["train/seconds"].median()), 4),
-        "train_seconds": round(train_seconds, 3),
-        "val_loss": float(best["val/loss"]),
-        "val_acc": float(best["val/accuracy"]),
-        "dead_units": _mean_of_hidden_layers(best, "layer_dead/"),
-        "twin_units": _mean_of_hidden_layers(best, "layer_twins/"),
+        "best_epoch": int(at_best["epoch"]) + 1,
+        "val_loss": float(at_best["val/loss"]),
+        "val_acc": float(at_best["val/accuracy"]),
+        "dead_units": _mean_of_hidden_layers(at_best, "layer_dead/"),
+        "twin_units": _mean_of_hidden_layers(at_best, "layer_twins/"),
         **tested,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "classes": len(model.class_names),
@@ -200,26 +239,27 @@ def _test(
     folder: Path,
     model: LitClassifier,
     data: CIFAR10DataModule,
-    by_loss: ModelCheckpoint,
-    by_accuracy: ModelCheckpoint,
+    best: str | Path,
+    best_by_accuracy: str | Path,
+    device: torch.device,
 ) -> Row:
     """The only step that sees the test images: nothing is chosen after it."""
     data.setup("test")
-    images, labels = data.test_images.images, data.test_images.labels
-    network = _with_weights(model, by_accuracy.best_model_path)
-    selected = predict(_with_weights(model, by_accuracy.best_model_path), images)
-    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"], labels))
-    network = _with_weights(model, by_loss.best_model_path)
+    images, labels = data.test_images.images.to(device), data.test_images.labels
+    selected = predict(_with_weights(model, best_by_accuracy, device), images)
+    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"].cpu(), labels))
+    network = _with_weights(model, best, device)
     row["zeros"] = _share_of_zeros(network)
     samples = run.protocol.mc_samples if dropout_layers(network) else 0
     started = time.perf_counter()
-    found = {"labels": labels, **predict(network, images)}
+    found = {"labels": labels, **_on_cpu(predict(network, images))}
     row["test_seconds"] = round(time.perf_counter() - started, 4)
     if samples:
         started = time.perf_counter()
-        found |= predict_by_mc(network, images, samples=samples, seed=run.seed)
+        found |= _on_cpu(predict_by_mc(network, images, samples=samples, seed=run.seed))
         row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
     severities = SEVERITIES if run.protocol.shift else ()
+    images = images.cpu()
     results = evaluate_network(network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities)
     write_evaluation({"data_source": data.data_source, **results}, folder)
     row |= _test_columns(results)
@@ -244,9 +284,13 @@ def _columns(prefix: str, scores: Mapping[str, float]) -> Row:
     return {f"{prefix}_{SHORT.get(name, name)}": value for name, value in scores.items()}
 
 
-def _with_weights(model: LitClassifier, path: str) -> nn.Module:
+def _on_cpu(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def _with_weights(model: LitClassifier, path: str | Path, device: torch.device) -> nn.Module:
     model.load_state_dict(checkpoints.read(path)["state_dict"])
-    model.eval()
+    model.eval().to(device)
     network: nn.Module = model.network  # type: ignore[assignment]
     return network
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -72,6 +74,7 @@ def both_ways(data_options: dict[str, Any], tmp_path: Path) -> Train:
         *,
         max_epochs: int = 3,
         patience: int = 100,
+        trainer: Mapping[str, Any] = MappingProxyType({}),
         **model: Any,
     ) -> BothWays:
         made: list[LitClassifier] = []
@@ -83,7 +86,7 @@ def both_ways(data_options: dict[str, Any], tmp_path: Path) -> Train:
 
         replicas = [Replica(f"seed {seed}", seed, rate) for seed, rate in runs]
         stacked_data = StackedDataModule(seeds=[replica.seed for replica in replicas], **data_options)
-        stack = train_stack(make, replicas, stacked_data, max_epochs=max_epochs, patience=patience, **ON_CPU)
+        stack = train_stack(make, replicas, stacked_data, max_epochs=max_epochs, patience=patience, **ON_CPU, **trainer)
         network: Any = made[0].network
         last = [network.state_of(place) for place in range(network.replicas)]
         alone = [
@@ -92,16 +95,19 @@ def both_ways(data_options: dict[str, Any], tmp_path: Path) -> Train:
                 CIFAR10DataModule(**data_options, seed=replica.seed),
                 max_epochs,
                 patience,
-                tmp_path / str(place),
+                tempfile.mkdtemp(dir=tmp_path),
+                **trainer,
             )
-            for place, replica in enumerate(replicas)
+            for replica in replicas
         ]
         return BothWays(stack, last, alone)
 
     return train
 
 
-def _alone(model: LitClassifier, data: CIFAR10DataModule, max_epochs: int, patience: int, folder: Path) -> Alone:
+def _alone(
+    model: LitClassifier, data: CIFAR10DataModule, max_epochs: int, patience: int, folder: str, **options: Any
+) -> Alone:
     best = ModelCheckpoint(folder, monitor="val/loss", filename="best", save_weights_only=True)
     trainer = Trainer(
         max_epochs=max_epochs,
@@ -111,6 +117,7 @@ def _alone(model: LitClassifier, data: CIFAR10DataModule, max_epochs: int, patie
         enable_model_summary=False,
         num_sanity_val_steps=0,
         **ON_CPU,
+        **options,
     )
     try:
         trainer.fit(model, datamodule=data)

@@ -68,6 +68,20 @@ def test_zeros(both_ways: Train, sparse: dict[str, float]) -> None:
         assert (weights == 0).double().mean() > 0.1
 
 
+@pytest.mark.parametrize("clip", [{}, {"gradient_clip_algorithm": "value"}])
+def test_gradients_are_clipped_for_each_replica(both_ways: Train, clip: dict[str, Any]) -> None:
+    trainer = {"gradient_clip_val": 0.01, **clip}
+    found = both_ways(small_variant("ELU"), RUNS, optimizer=OPTIMIZERS["SGD"], max_epochs=2, trainer=trainer)
+    free = both_ways(small_variant("ELU"), RUNS, optimizer=OPTIMIZERS["SGD"], max_epochs=2)
+    check_equal(found)
+    assert furthest(found.last[0], free.last[0]) > 1e-4
+
+
+def test_options_of_the_trainer_that_mean_something_else_are_refused(both_ways: Train) -> None:
+    with pytest.raises(NotStackableError, match="accumulate_grad_batches"):
+        both_ways(small_variant("ELU"), RUNS, trainer={"accumulate_grad_batches": 2})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("optimizer", ["SGD", "NAdam", "RMSprop", "Adagrad"])

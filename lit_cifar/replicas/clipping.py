@@ -1,0 +1,50 @@
+"""Gradient clipping of a stack: each replica's gradients by their own norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
+
+from lit_cifar.replicas.network import NotStackableError
+
+STACKABLE_OPTIONS = {"precision", "accelerator", "devices", "gradient_clip_val", "gradient_clip_algorithm"}
+"""Options of the Trainer that mean the same for a stack as for a single run."""
+
+
+class ClipEachReplica(Callback):
+    """Scale each replica's gradients down to a norm, as `torch.nn.utils.clip_grad_norm_` does for one network.
+
+    Args:
+        max_norm: The largest norm of a replica's gradients, over all of its parameters.
+    """
+
+    def __init__(self, max_norm: float) -> None:
+        self.max_norm = max_norm
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        gradients = [p.grad for p in pl_module.network.parameters() if p.grad is not None]  # type: ignore[union-attr]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scales = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scales.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def clipping(options: Mapping[str, Any]) -> tuple[list[Callback], dict[str, Any]]:
+    """Callbacks that clip by norm, and the other options of the Trainer.
+
+    Raises:
+        NotStackableError: if an option isn't known to mean the same for a stack.
+    """
+    if unknown := sorted(options.keys() - STACKABLE_OPTIONS):
+        raise NotStackableError(f"the Trainer's option {unknown[0]} isn't known to work for a stack.")
+    by_norm = options.get("gradient_clip_algorithm") in (None, "norm")
+    largest = options.get("gradient_clip_val")
+    if not (by_norm and largest):
+        return [], dict(options)
+    rest = {name: value for name, value in options.items() if not name.startswith("gradient_clip")}
+    return [ClipEachReplica(largest)], rest
