@@ -31,7 +31,7 @@ from variants import Variant
 
 SHOWN = ("paired_differences", "learning_curves")
 COLUMNS = ("run", "lr", "seeds", "failed", "test_acc", "mc_test_acc", "val_acc", "best_epoch")
-PROTOCOL_OF_DATA = ("batch_size", "val_size")
+PROTOCOL_OF_DATA = ("batch_size", "val_size", "train_size")
 """Arguments of CIFAR10DataModule that a study's protocol decides."""
 
 UNUSED = ("seed", "pictures")

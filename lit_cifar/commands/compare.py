@@ -39,6 +39,7 @@ CHANGES = {
     "patience": "patience",
     "batch_size": "data.batch_size",
     "val_size": "data.val_size",
+    "train_size": "data.train_size",
 }
 """Settings of a study and the options that change them for all runs."""
 
@@ -129,7 +130,7 @@ def _parser() -> OneLineErrorParser:
         help="Repeat runs whose data, code or settings changed.",
     )
     parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
-    parser.set_defaults({"data.batch_size": None, "data.val_size": None})
+    parser.set_defaults({"data.batch_size": None})
     return parser
 
 

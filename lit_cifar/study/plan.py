@@ -17,6 +17,8 @@ from lit_cifar.study.schema import Protocol, Study
 SEARCH_SEED = 1_000_000
 """The seed of every learning-rate search: it holds out other images than any run does."""
 
+TENTH_OF_CIFAR10 = 5000
+
 FIRST_SETTINGS = {
     "protocol": ("learning_rate", "batch_size", "val_size", "max_epochs", "patience", "mc_samples"),
     "data": ("source", "data_dir", "urls", "flip", "crop_padding", "corruption", "severity"),
@@ -71,6 +73,8 @@ class PlannedRun:
         """Changes when anything about the plan changes."""
         plan = self.to_dict()
         plan["protocol"] = _without_later_defaults(plan["protocol"], "protocol", Protocol().model_dump())
+        if plan["protocol"]["val_size"] is None and plan["data"].get("source") == "cifar10":
+            plan["protocol"]["val_size"] = TENTH_OF_CIFAR10  # version 0.1.0's default for all data
         plan["data"] = _without_later_defaults(plan["data"], "data", _data_defaults())
         return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 

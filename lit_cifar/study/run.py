@@ -136,7 +136,8 @@ def model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
     """Both, freshly made, after every random generator has been seeded."""
     protocol = run.protocol
     seed_everything(run.seed, workers=True, verbose=False)
-    data = CIFAR10DataModule(**run.data, batch_size=protocol.batch_size, val_size=protocol.val_size, seed=run.seed)
+    sizes = {name: getattr(protocol, name) for name in ("batch_size", "val_size", "train_size")}
+    data = CIFAR10DataModule(**run.data, **sizes, seed=run.seed)
     learning_rate = protocol.learning_rate if isinstance(protocol.learning_rate, float) else None
     return build_model({"learning_rate": learning_rate, **run.model}), data
 

@@ -60,7 +60,9 @@ class Protocol(_Checked):
     Args:
         learning_rate: A number, `variant` (the one found for the variant), or `search` (a range test, then short runs).
         batch_size: Images in a batch.
-        val_size: Training images held out for validation.
+        val_size: Training images held out for validation; below 1, a share of them. None: the data's own validation
+            images, or else a tenth.
+        train_size: Use only so many training images, the same share of every class. None: all.
         max_epochs: The most epochs a run may take.
         patience: Epochs without a better validation loss after which a run stops.
         mc_samples: Forward passes with dropout on, for networks that have dropout; 0 is none.
@@ -69,7 +71,8 @@ class Protocol(_Checked):
 
     learning_rate: LearningRate = "variant"
     batch_size: Count = 128
-    val_size: Count = 5000
+    val_size: Count | Annotated[float, Field(gt=0, lt=1)] | None = None
+    train_size: Count | None = None
     max_epochs: Count = 100
     patience: Count = 20
     mc_samples: Annotated[int, Field(ge=0, le=100_000)] = 100

@@ -41,8 +41,9 @@ def check_writable(path: Path, what: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise UserError(f"{what} can't be written to {path}: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        problem = getattr(error, "strerror", None) or error
+        raise UserError(f"{what} can't be written to {repr(str(path))[1:-1]}: {problem}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

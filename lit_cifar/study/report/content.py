@@ -77,7 +77,7 @@ def _page(result: StudyResult) -> Page:
     asked = f", {count(len(study.questions), 'question')}" if study.questions else ""
     return Page(
         title=study.title,
-        summary=f"{count(len(study.runs), 'run')}, {_seeds(result)}{asked}, {result.data_source}",
+        summary=f"{count(len(study.runs), 'run')}, {_seeds(result)}{asked}, {result.data_source}{_train_size(result)}",
         description=study.description.strip(),
         warnings=_warnings(result),
         sections=[
@@ -220,6 +220,12 @@ def _chosen_by(result: StudyResult, run: str) -> str:
     search = result.searches[run]
     short_runs = len(search.get("confirm_runs", ()))
     return f"a search: {suggestion(search)}; {count(short_runs, 'short run')} decided"
+
+
+def _train_size(result: StudyResult) -> str:
+    """How many training images there are, where that isn't all."""
+    size = result.study.protocol.train_size
+    return f", {size:,} training images" if size else ""
 
 
 def _protocol(result: StudyResult) -> Section:

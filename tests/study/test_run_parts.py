@@ -1,0 +1,105 @@
+"""What a run of a study can change beside its model: data, callbacks, the Trainer's options, training images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import Timer
+
+from lit_cifar.study import run as run_module
+from lit_cifar.study.engines.base import run_all, run_here
+from lit_cifar.study.plan import PlannedRun, plan_runs
+from lit_cifar.study.run_parts import build_callbacks, check_run, trainer_options
+from lit_cifar.study.schema import Protocol, Run
+from lit_cifar.study.study_file import parse_study
+from lit_cifar.utils.errors import UserError
+
+TIMER = {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": {"duration": "00:01:00:00"}}
+STUDY = """
+title: Clipping
+seeds: 1
+protocol: {max_epochs: 1, batch_size: 8, val_size: 30, train_size: 30}
+runs:
+  plain: &plain
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}}
+  all:
+    <<: *plain
+    data: {flip: true, crop_padding: 2}
+    callbacks:
+      - {class_path: lightning.pytorch.callbacks.Timer, init_args: {duration: "00:01:00:00"}}
+    trainer: {gradient_clip_val: 0.5, gradient_clip_algorithm: norm}
+    batch_size: 15
+    train_size: 60
+"""
+
+
+def planned(pictures: Path) -> dict[str, PlannedRun]:
+    study = parse_study(STUDY, source="s.yaml", name="s")
+    for run in study.runs.values():
+        check_run(run)
+    return {run.name: run for run in plan_runs(study, {"source": "folder", "data_dir": str(pictures)})}
+
+
+def test_a_run_is_trained_as_it_says(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers = []
+
+    class Recorded(run_module.Trainer):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options)
+            trainers.append(self)
+
+    monkeypatch.setattr(run_module, "Trainer", Recorded)
+    rows = [row for _, row, _ in run_all(list(planned(pictures).values()), tmp_path, run_here, lambda *_: None)]
+    assert [row["reason"] for row in rows] == ["", ""]
+    plain, everything = trainers
+    assert [len(trainer.datamodule.train_images) for trainer in trainers] == [30, 60]
+    assert [trainer.num_training_batches for trainer in trainers] == [4, 4]
+    assert [trainer.gradient_clip_val for trainer in trainers] == [None, 0.5]
+    assert [trainer.datamodule.flip for trainer in trainers] == [False, True]
+    assert not any(isinstance(callback, Timer) for callback in plain.callbacks)
+    assert any(isinstance(callback, Timer) for callback in everything.callbacks)
+
+
+def test_only_what_a_run_changes_is_in_its_fingerprint(pictures: Path) -> None:
+    runs = planned(pictures)
+    assert {"callbacks", "trainer"} <= runs["all"].to_dict().keys()
+    assert not {"callbacks", "trainer"} & runs["plain"].to_dict().keys()
+    assert runs["all"].data["flip"] is True
+    assert "flip" not in runs["plain"].data
+
+
+def test_cifar10s_tenth_is_what_it_was() -> None:
+    def fingerprint(source: str, **protocol: object) -> str:
+        data = {"source": source}
+        return PlannedRun(
+            name="a", seed=0, model={"variant": "ELU"}, data=data, protocol=Protocol(**protocol)
+        ).fingerprint
+
+    assert fingerprint("cifar10") == fingerprint("cifar10", val_size=5000)
+    assert fingerprint("folder") != fingerprint("folder", val_size=5000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"trainer": {"gradient_clip": 1}}, "gradient_clip"),
+        ({"trainer": {"max_epochs": 3}}, "max_epochs"),
+        ({"trainer": {"gradient_clip_val": "much"}}, "gradient_clip_val"),
+        ({"data": {"mirror": True}}, "mirror"),
+        ({"data": {"source": "synthetic"}}, "source"),
+        ({"data": {"crop_padding": "two"}}, "crop_padding"),
+        ({"callbacks": [{"class_path": "torch.nn.Linear"}]}, "callbacks"),
+        ({"callbacks": [{"class_path": "nowhere.Nothing"}]}, "nowhere"),
+    ],
+)
+def test_mistakes_are_found_before_any_run(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_run(Run(model={"variant": "ELU"}, **parts))
+
+
+def test_callbacks_and_options_are_made() -> None:
+    [timer] = build_callbacks([TIMER])
+    assert timer.time_remaining() == 3600
+    assert trainer_options({"gradient_clip_val": 1}) == {"gradient_clip_val": 1}
+    assert trainer_options({}) == {}
