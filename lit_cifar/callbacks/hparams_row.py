@@ -52,7 +52,7 @@ class HParamsRow(Callback):
         is_clean = trainer.datamodule.corruption is None  # type: ignore[attr-defined]
         if trainer.is_global_zero and trainer.ckpt_path and is_clean:
             scores = {f"test/{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in TEST_SCORES}
-            add_to_row(Path(trainer.ckpt_path).parent.parent, scores)
+            add_to_row(Path(trainer.ckpt_path), scores)
 
     def _seconds(self) -> float:
         return self._seconds_before + (perf_counter() - self._started if self._started else 0.0)

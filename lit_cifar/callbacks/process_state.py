@@ -14,10 +14,10 @@ KEY = "processes"
 
 
 class ProcessState(Callback):
-    """Put into checkpoints what Lightning leaves out, so that a continued run is one that never stopped.
+    """Save what Lightning's checkpoints lack, so that a continued run equals one that never stopped.
 
-    That is, for each process: the states of the random number generators (dropout, augmentation), the sums of the
-    training metrics so far, and the place in the epoch.
+    For each process these are the states of the random number generators (dropout, augmentation), the sums of the
+    training metrics so far, the place in the epoch, and whether early stopping has been decided.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,7 @@ class ProcessState(Callback):
         state = {
             "random": random_states(),
             "train_metric": pl_module.train_metric.metric_state,  # type: ignore[union-attr]
+            "should_stop": trainer.should_stop,
             "batches": loader.state_dict() if (loader := _loader(trainer)) else None,  # None before training has begun
         }
         checkpoint[KEY] = _of_every_process(state, trainer)
@@ -51,9 +52,10 @@ class ProcessState(Callback):
         if trainer.fit_loop.restarting and loader and self._loaded["batches"]:
             loader.load_state_dict(self._loaded["batches"])
         set_random_states(self._loaded["random"])
+        waited = any(stop.wait_count >= stop.patience for stop in trainer.early_stopping_callbacks)
+        trainer.should_stop = self._loaded.get("should_stop", waited)  # checkpoints of version 0.1.0 don't say
         self._loaded = None
         _check_end_of_one_cycle(trainer)
-        trainer.should_stop = any(stop.wait_count >= stop.patience for stop in trainer.early_stopping_callbacks)
 
 
 def _loader(trainer: Trainer) -> BatchLoader | None:

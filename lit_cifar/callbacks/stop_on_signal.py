@@ -10,11 +10,12 @@ from lightning import Callback, LightningModule, Trainer
 from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
 from lit_cifar.utils.errors import UserError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, `kill`, and a terminal that is closed; Windows has no SIGHUP."""
 
 
 class StoppedBySignalError(UserError):
-    """SIGINT or SIGTERM has ended the command."""
+    """A signal has ended the command."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -22,9 +23,10 @@ class StoppedBySignalError(UserError):
 
 
 class StopOnSignal(Callback):
-    """On SIGINT (Ctrl-C) or SIGTERM, stop training after the step, save `last.ckpt` and tell how to go on.
+    """On SIGINT (Ctrl-C), SIGTERM or SIGHUP, stop training after the step, save `last.ckpt` and say how to continue.
 
-    A second signal stops at once. Lightning puts the former handlers back when the Trainer has ended.
+    A second signal stops at once; further ones are ignored. Lightning restores the former handlers when the Trainer
+    has ended.
     """
 
     def __init__(self, last: LastCheckpoint) -> None:
@@ -63,7 +65,7 @@ class StopOnSignal(Callback):
 
 
 class StopAtOnceOnSignal(Callback):
-    """On SIGTERM, end `validate`, `test` and `predict`, which Lightning would carry on with."""
+    """On a signal, end `validate`, `test` and `predict`; Lightning would go on after SIGTERM."""
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _handle(_stop_at_once)
@@ -72,17 +74,23 @@ class StopAtOnceOnSignal(Callback):
 
 
 def _more_belongs_to_step(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether validation or more accumulated gradients follow: then the next step is a better end."""
+    """Whether validation or more accumulated gradients follow; then training stops after the next step."""
     every = trainer.val_check_batch
     validates = every is not None and (batch_idx + 1) % every == 0
     return validates or trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches != 0
 
 
 def _stop_at_once(signal_number: int, _: FrameType | None) -> None:
+    _handle(_ignore)
     raise StoppedBySignalError(f"Stopped by {signal.Signals(signal_number).name}.", signal_number)
 
 
+def _ignore(signal_number: int, _: FrameType | None) -> None:
+    """The command is ending already."""
+
+
 def _handle(handler: Any) -> None:
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python has no signals
+    if threading.current_thread() is threading.main_thread():  # Python handles signals in no other thread
         for number in SIGNALS:
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+                signal.signal(number, handler)

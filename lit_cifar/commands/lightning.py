@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BatchSizeFinder,
@@ -30,8 +31,9 @@ from lit_cifar.commands.checkpoint_options import data_options
 from lit_cifar.commands.recalled_variant import recalled_variant
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints, resume
-from lit_cifar.training.loggers import run_loggers
+from lit_cifar.training.loggers import EventsFile, run_loggers
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.parser import OneLineErrorParser
 
@@ -56,6 +58,7 @@ class LitCifarCLI(LightningCLI):
         self._args = list(args)
         self.continued = resume.find_continued(args, LOGS / "fit")
         self.began_with = [] if self.continued is None else ["fit", "--config", str(resume.config_of(self.continued))]
+        self._commands = iter(self.subcommands())
         super().__init__(
             LitClassifier,
             CIFAR10DataModule,
@@ -84,29 +87,34 @@ class LitCifarCLI(LightningCLI):
         if given.data.seed is None:
             given.data.seed = int(given.seed_everything)
 
+    # If Lightning renames this private method, `test` prints a second table, and nothing else changes.
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        self._preparing = subcommand
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "test":
             parser.set_defaults(verbose=False)  # EvaluationReport prints a better table
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Each command gets the callbacks that it has a use for."""
+        """Add the callbacks of each command; Lightning calls this once for each, in the order of `subcommands()`."""
+        command = next(self._commands)
         parser.set_defaults({"data.seed": None})
-        if self._preparing == "fit":
+        if command == "fit":
             parser.add_lightning_class_args(EarlyStopping, "early_stopping")
             parser.set_defaults({f"early_stopping.{name}": value for name, value in EARLY_STOPPING.items()})
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Histograms, "histograms")
             parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST_CHECKPOINT.items()})
-        if self._preparing == "test":
+        if command == "test":
             parser.add_lightning_class_args(EvaluationReport, "evaluation")
-        if self._preparing == "predict":
+        if command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
+    # If Lightning renames this private method, its own is called, which does nothing with checkpoints of LitClassifier.
     def _parse_ckpt_path(self) -> None:
-        """Fill in what the checkpoint knows; unlike Lightning's own step, never over the command line's words."""
+        """Done in `before_instantiate_classes`."""
+
+    def before_instantiate_classes(self) -> None:
+        """Fill in what the checkpoint says; unlike in Lightning, the command line has priority."""
         given = self.config[self.config.subcommand]
         if self.config.subcommand not in EVALUATION_COMMANDS:
             self._check_continued(given)
@@ -127,6 +135,13 @@ class LitCifarCLI(LightningCLI):
             resume.check_unchanged(self.parser.parse_args(self.began_with).fit, given, self.continued)
             given.ckpt_path = str(self.continued)
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of course it is
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule, **arguments: Any) -> None:
+        """Called in place of the Trainer's `fit`."""
+        logger = self.trainer.logger
+        is_run = self.trainer.is_global_zero and isinstance(logger, EventsFile)
+        with alone_in_run(Path(str(logger.log_dir))) if is_run and logger else nullcontext():
+            self.trainer.fit(model, datamodule=datamodule, **arguments)
 
     def instantiate_classes(self) -> None:
         try:

@@ -20,8 +20,16 @@ from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import replaced_when_complete, write_text
 from lit_cifar.utils.warnings import silence_lightning
 
-PASSED_ON = ("accelerator", "devices", "precision", "deterministic", "gradient_clip_val", "gradient_clip_algorithm")
-"""Options of the Trainer that a range test and confirm runs have a use for."""
+PASSED_ON = (
+    "accelerator",
+    "devices",
+    "precision",
+    "deterministic",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+)
+"""Options of the Trainer that range tests and confirm runs use."""
 
 
 def lr_find(arguments: Sequence[str]) -> None:
@@ -53,6 +61,7 @@ class _LRFindCLI(LitCifarCLI):
         add("--output", type=str, help="Folder of lr_find.json and lr_find.png. Default: logs/lr-find/<variant>.")
 
     def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
         given = self.config.fit
         if not 0 < given.min_lr < given.max_lr:
             raise UserError(f"--min_lr {given.min_lr} must be above 0 and below --max_lr {given.max_lr}.")

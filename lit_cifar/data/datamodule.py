@@ -184,6 +184,11 @@ class CIFAR10DataModule(LightningDataModule):
             images = images.to(self.trainer.strategy.root_device)
             shuffle = training and not self.trainer.overfit_batches  # type: ignore[attr-defined]
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
+        if not training and len(images) < world_size:  # Lightning would skip a process that has none, and hang
+            raise UserError(
+                f"{len(images)} {name} image{'s' * (len(images) > 1)} can't be shared by {world_size} processes: "
+                f"use devices={len(images)}."
+            )
         # Evaluation holds no gradients: larger batches only save time.
         batch_size = self.batch_size if training else max(self.batch_size, 500)
         sampler = BatchSampler(

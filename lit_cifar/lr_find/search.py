@@ -139,9 +139,9 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
     """One sweep of rising learning rates by the Trainer's Tuner, read by our own rule from the raw losses."""
     model, data = make(None)
     model.scheduler = None  # the sweep is the schedule
-    losses: list[float] = []
-    # The Tuner swaps the Trainer's callbacks for its own and smooths the losses; the module's hook still sees them raw.
-    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())  # type: ignore[method-assign]
+    losses = _StepLosses(trainer_options.get("accumulate_grad_batches", 1))
+    # The Tuner replaces the Trainer's callbacks by its own, which smooths the losses; the module's hook isn't replaced.
+    model.on_train_batch_end = losses.add  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(folder, max_epochs=-1, **trainer_options)
         finder = Tuner(trainer).lr_find(
@@ -153,8 +153,27 @@ def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **tra
             early_stop_threshold=None,
             update_attr=False,
         )
-    learning_rates = finder.results["lr"][: len(losses)]  # type: ignore[union-attr]
-    return read_curve(learning_rates, losses)
+    learning_rates = finder.results["lr"][: len(losses.found)]  # type: ignore[union-attr]
+    return read_curve(learning_rates, losses.found)
+
+
+class _StepLosses:
+    """The mean loss of each optimizer step's batches.
+
+    An epoch's last step may have fewer batches; the Tuner doesn't note its learning rate, so its loss is left out.
+    """
+
+    def __init__(self, batches_per_step: int) -> None:
+        self.batches_per_step = batches_per_step
+        self.found: list[float] = []
+        self._batches: list[float] = []
+
+    def add(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """`on_train_batch_end`; Lightning has divided the loss by the number of batches in a step."""
+        place = batch_idx % self.batches_per_step
+        self._batches[place:] = [outputs["loss"].item() * self.batches_per_step]
+        if place == self.batches_per_step - 1:
+            self.found.append(fmean(self._batches))
 
 
 def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
@@ -197,7 +216,7 @@ def _trainer(folder: str, **options: Any) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[WholeFiles()],  # the Tuner writes a checkpoint: a full disk must be an OSError
+        plugins=[WholeFiles()],  # the Tuner writes a checkpoint; a full disk must raise an OSError
         **options,
     )
 

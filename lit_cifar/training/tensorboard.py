@@ -1,4 +1,4 @@
-"""What goes into TensorBoard beside the scalars: who writes there, the charts' layout, and rows of the HParams tab."""
+"""TensorBoard beyond scalars: its writers, the layout of charts, and rows of the HParams tab."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ LAYOUT = {
         "size of an update over size of the weights": ["Multiline", ["layer_update_ratio/.*"]],
     },
 }
-"""The Custom Scalars tab: charts that hold all selected runs, and all layers of each, on the same axes."""
+"""The Custom Scalars tab: charts of all selected runs, and of all layers, on the same axes."""
 
 ROW_FOLDER = "hparams"
-"""A row of the HParams tab has every scalar of its folder as a column: hence a folder of its own in the run's."""
+"""A row of the HParams tab has every scalar of its folder as a column, so rows have a folder of their own."""
+
+FOLDERS_IN_A_RUN = 5
+"""How deep in a run's folder a checkpoint may be."""
 
 
 def writers(trainer: Trainer) -> list[SummaryWriter]:
-    """TensorBoard's writers of this process: none with other loggers, without a logger, and in all but one process."""
+    """TensorBoard's writers; none with other loggers, without a logger, and outside the main process."""
     loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     return [logger.experiment for logger in loggers] if trainer.is_global_zero else []
 
 
 def write_row(run_folder: Path, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
-    """Give a run its row in the HParams tab: what was set, and what came of it.
+    """Give a run its row in the HParams tab: its hyperparameters and its results.
 
-    Not by `add_hparams`: it also writes which columns there are, TensorBoard believes the first run that does so, and
-    the knobs of every other variant would be missing.
+    `add_hparams` would also write the list of columns. TensorBoard takes that of the first run, so hyperparameters that
+    only other variants have would be missing.
     """
     plain = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in settings.items()}
     _, start, end = hparams(plain, {})
@@ -53,11 +56,18 @@ def write_row(run_folder: Path, settings: Mapping[str, Any], results: Mapping[st
         _add_scalars(writer, results)
 
 
-def add_to_row(run_folder: Path, results: Mapping[str, float]) -> None:
-    """Add what is known later, like test scores, to the row of a run; nothing if the run has none."""
-    if (run_folder / ROW_FOLDER).is_dir():
-        with _row_writer(run_folder) as writer:
-            _add_scalars(writer, results)
+def add_to_row(path: Path, results: Mapping[str, float]) -> None:
+    """Add later results, such as test scores, to the row of a run; nothing if the run has no row.
+
+    Args:
+        path: The run's folder or anything in it, such as a checkpoint.
+        results: Values by name.
+    """
+    for folder in (path, *path.parents[:FOLDERS_IN_A_RUN]):
+        if (folder / ROW_FOLDER).is_dir():
+            with _row_writer(folder) as writer:
+                _add_scalars(writer, results)
+            break
 
 
 @contextmanager

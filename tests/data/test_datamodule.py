@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,3 +229,13 @@ def test_any_trainer_takes_the_data_without_advice_on_any_number_of_cpus(
     half = len(model.seen) // 2
     assert half == (32 if options else 90)
     assert (model.seen[:half] == model.seen[half:]) is bool(options), "overfitting repeats the same batches"
+
+
+def test_fewer_images_than_processes_are_said(pictures: Path) -> None:
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=1)
+    data.setup("fit")
+    strategy = SimpleNamespace(root_device="cpu")
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0, strategy=strategy, overfit_batches=0)  # type: ignore[assignment]
+    assert len(data.train_dataloader()) > 0
+    with pytest.raises(UserError, match=r"1 val image can't be shared by 2 processes: use devices=1\."):
+        data.val_dataloader()

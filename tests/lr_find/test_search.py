@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 from lightning import seed_everything
 
 import variants
@@ -16,7 +18,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.lr_find import search as learning_rate_search
 from lit_cifar.lr_find.curve import read_curve
-from lit_cifar.lr_find.search import STEP, ConfirmRun, find_learning_rate, short_run
+from lit_cifar.lr_find.search import STEP, ConfirmRun, _StepLosses, find_learning_rate, range_test, short_run
 from lit_cifar.training.module import LitClassifier
 
 GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -88,3 +90,27 @@ def test_losses_all_alike_say_nothing(loss: float, monkeypatch: pytest.MonkeyPat
 
 def test_a_single_run_is_only_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(searched(monkeypatch, lambda rate: -rate, confirm=1)) == 1
+
+
+def test_losses_of_accumulated_batches_are_those_of_steps() -> None:
+    losses = _StepLosses(batches_per_step=2)
+    for batch_idx, loss in [*enumerate((1.0, 2.0, 3.0, 4.0, 5.0)), *enumerate((6.0, 8.0))]:
+        losses.add({"loss": torch.tensor(loss / 2)}, None, batch_idx)
+    assert losses.found == [1.5, 3.5, 7.0]
+
+
+def test_accumulated_batches_count_in_a_range_test(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(rates: list[float], losses: list[float]) -> tuple[list[float], list[float]]:
+        return rates, losses
+
+    def make(learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
+        seed_everything(0, verbose=False)
+        data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=15)
+        return LitClassifier(variants.get("ELU")(depth=1, width=4)), data
+
+    monkeypatch.setattr(learning_rate_search, "read_curve", reading)
+    options = {"accelerator": "cpu", "accumulate_grad_batches": 3}
+    rates, losses = range_test(make, min_lr=1e-5, max_lr=1e-4, steps=10, **options)
+    assert len(rates) == len(losses) == 10
+    assert rates[-1] > 5e-5
+    assert max(losses) < 4

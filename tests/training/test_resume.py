@@ -19,7 +19,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.__main__ import main
-from lit_cifar.callbacks import StopOnNonFiniteLoss
+from lit_cifar.callbacks import HParamsRow, StopOnNonFiniteLoss
+from lit_cifar.training.metrics import LossAndAccuracy
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.resume import find_continued
 
@@ -171,6 +172,84 @@ def test_a_second_signal_stops_at_once(
         happening(patch, twice, STEPS_PER_EPOCH + 2)
         assert lit_cifar("fit", *options)[0] == 130
     assert torch.load(LAST, weights_only=True)["global_step"] == STEPS_PER_EPOCH
+
+
+def test_more_signals_are_ignored_while_the_command_ends(
+    options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        happening(patch, twice, STEPS_PER_EPOCH + 2)
+        patch.setattr(HParamsRow, "on_exception", impatient)
+        code, _, err = lit_cifar("fit", *options)
+    assert code == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_stops_a_run_unless_it_ignores_that(
+    ignored: bool, options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with monkeypatch.context() as patch:
+            happening(patch, lambda: os.kill(os.getpid(), signal.SIGHUP), 2)
+            code, _, err = lit_cifar("fit", *options, "--trainer.max_epochs", 1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert code == (0 if ignored else 129), err
+
+
+def test_two_trainings_do_not_share_a_folder(
+    options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[tuple[int, str]] = []
+
+    def again() -> None:
+        process = [sys.executable, "-m", "lit_cifar", "fit", "--ckpt_path", str(LAST)]
+        done = subprocess.run(process, capture_output=True, text=True, check=False)  # noqa: S603
+        codes.append((done.returncode, done.stderr))
+
+    with monkeypatch.context() as patch:
+        happening(patch, again, STEPS_PER_EPOCH + 2)
+        assert lit_cifar("fit", *options, "--trainer.max_epochs", 2)[0] == 0
+    [(code, err)] = codes
+    assert code == 1
+    assert "Another `fit` is writing to" in err
+    assert "Traceback" not in err
+
+
+def test_a_run_that_early_stopping_has_ended_ends_after_its_least_epochs(
+    options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early stopping decides after the second epoch; it forgets that when a later epoch is better."""
+    long = ["--trainer.min_epochs", 4, "--trainer.max_epochs", 9, "--early_stopping.patience", 1]
+    long += ["--early_stopping.min_delta", 0, "--model.scheduler", "null"]
+    losses = iter([9.0, 1.0, 2.0, 0.5, 0.4, 0.3, 0.2, 0.1])  # the first is the sanity check's
+    original = LossAndAccuracy.compute
+
+    def compute(metric: LossAndAccuracy) -> dict[str, torch.Tensor]:
+        found = original(metric)
+        return found | ({"loss": torch.tensor(next(losses))} if metric is validated[0] else {})
+
+    validated: list[LossAndAccuracy] = []
+    monkeypatch.setattr(LitClassifier, "on_fit_start", lambda model: validated.insert(0, model.val_metric))
+    monkeypatch.setattr(LossAndAccuracy, "compute", compute)
+    with monkeypatch.context() as patch:
+        happening(patch, kill, 3 * STEPS_PER_EPOCH + 1)
+        with pytest.raises(KilledError):
+            lit_cifar("fit", *options, *long)
+    losses = iter([9.0, 0.4, 0.3, 0.2, 0.1])
+    code, _, err = lit_cifar("fit", "--ckpt_path", "last")
+    assert code == 0, err
+    assert torch.load(LAST, weights_only=True)["epoch"] == 3
 
 
 def test_sigterm_ends_a_prediction(
