@@ -43,16 +43,16 @@ class LitClassifier(LightningModule):
             knows its own; `fit` must be given one.
         learning_rate: Learning rate; for one-cycle, its peak. Default: the one found for the variant.
         optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
-        scheduler: None (a constant learning rate), `one_cycle` (Smith 2018, arXiv:1803.09820; stepped every batch), or
-            a torch scheduler class, stepped every epoch.
+        scheduler: None (a constant learning rate), `one_cycle` (torch's OneCycleLR, stepped every batch; the idea is
+            Smith's, 2018, arXiv:1803.09820), or a torch scheduler class, stepped every epoch.
         l1: Strength of an L1 penalty on the weights, which makes some of them zero: each step moves them towards zero
             by learning rate times this.
         sparsity: Share of each layer's weights to set to zero, the smallest first, in the course of the first epoch
             (magnitude pruning); they stay zero.
         mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
             Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
-        compile: Whether `fit` compiles the training step, which takes up to a minute once and then about half the time
-            of each forward and backward pass. `auto` does so for long trainings, if it can.
+        compile: Whether `fit` compiles the training step. That takes up to a minute once; each step is then shorter
+            (docs/speed.md). `auto` does so for long trainings, if it can.
     """
 
     def __init__(

@@ -90,7 +90,7 @@ def risk_coverage(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor 
     """Coverage [N] and risk [N]: the error rate among the k most certain images, for k from 1 to N.
 
     Images with equal uncertainty count with their mean error, so the order of the images doesn't matter. Risk times
-    coverage is the error-retention curve. Geifman and El-Yaniv 2017, arXiv:1705.08500.
+    coverage is the error-retention curve. Geifman, Uziel and El-Yaniv 2019, arXiv:1805.08206.
 
     Args:
         probabilities: Class probabilities [N, C].
