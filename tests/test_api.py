@@ -128,7 +128,7 @@ def test_a_trainer_has_our_defaults_and_the_users_callbacks() -> None:
 @pytest.mark.usefixtures("no_figures", "workspace")
 def test_compare_gives_tables_and_pictures(data: lit_cifar.CIFAR10DataModule) -> None:
     runs = {"thin": variants.get("SELU")(depth=2, width=4), "wide": small("SELU")}  # type: ignore[call-arg]
-    found = lit_cifar.compare(runs, data, seeds=2, max_epochs=1)
+    found = lit_cifar.compare(runs, data, seeds=2, max_epochs=1, progress=False)
     assert list(found.results["run"]) == ["thin", "wide"] * 2
     assert found.verdicts.loc[0, "question"] == "Is wide better than thin?"
     difference = found.summary.set_index("run")["test_acc"].diff().iloc[1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import variants
-from lit_cifar.api.notebook import saved_images
+from lit_cifar.api.notebook import LastLine, Shown, in_notebook
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.engines.base import Engine, run_here
@@ -39,7 +39,7 @@ UNUSED = ("seed", "pictures")
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Shown):
     """What a comparison has found.
 
     Args:
@@ -65,10 +65,14 @@ class Comparison:
         shown = self.verdicts[["question", "verdict"]] if len(self.verdicts) else self.summary[["run", "test_acc"]]
         return f"{self.data_source}\n{shown.to_string(index=False)}\nReport: {self.report}"
 
-    def _repr_html_(self) -> str:
+    def _html(self) -> str:
         columns = [name for name in COLUMNS if name in self.summary]
         tables = [table.round(4).to_html(index=False) for table in (self.verdicts, self.summary[columns]) if len(table)]
-        return f"<p>{self.data_source}</p>{''.join(tables)}{saved_images(self.folder / 'figures', SHOWN)}"
+        return f"<p>{escape(self.data_source)}</p>{''.join(tables)}"
+
+    def _pictures(self) -> Mapping[str, bytes]:
+        paths = [self.folder / "figures" / f"{name}.png" for name in SHOWN]
+        return {path.stem: path.read_bytes() for path in paths if path.is_file()}
 
 
 def compare(
@@ -79,6 +83,7 @@ def compare(
     quick: bool = False,
     workers: int = 0,
     folder: str | Path | None = None,
+    progress: bool = True,
     **protocol: Any,
 ) -> Comparison:
     """Train several variants with several seeds and say what differs, as `lit-cifar compare` does.
@@ -93,6 +98,7 @@ def compare(
         quick: Whether to run the study's short form.
         workers: Number of worker processes; 0 runs everything in this one.
         folder: The study's folder. Default: `logs/compare/<name>`, with the data's name.
+        progress: Whether to show the progress.
         protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
             `lit_cifar.study.schema.Protocol`.
 
@@ -105,7 +111,7 @@ def compare(
     Examples:
         >>> import lit_cifar
         >>> data = lit_cifar.CIFAR10DataModule(source="synthetic", val_size=100)
-        >>> found = lit_cifar.compare(["ELU", "SELU"], data, seeds=2, max_epochs=1)
+        >>> found = lit_cifar.compare(["ELU", "SELU"], data, seeds=2, max_epochs=1, progress=False)
         >>> len(found.results)
         4
         >>> list(found.verdicts["question"])
@@ -120,10 +126,10 @@ def compare(
     check_runs(study)
     engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
     command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds!r})"
-    silent = Console(file=io.StringIO())
+    console = Console(file=LastLine() if in_notebook() or not progress else None)  # type: ignore[arg-type]
     images = open_data(arguments)
     folder = Path(folder) if folder else default_folder(study, images)
-    result = conduct(study, images, folder, engine=engine, command=command, console=silent)
+    result = conduct(study, images, folder, engine=engine, command=command, console=console)
     return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from lightning import Trainer
 
-from lit_cifar.api.notebook import Figures
+from lit_cifar.api.notebook import Figures, Shown, png
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.api.training import TrainingResult
 from lit_cifar.callbacks.collecting import AfterTest, gathered
@@ -29,7 +29,7 @@ Trained = LitClassifier | TrainingResult | str | Path
 
 
 @dataclass(frozen=True, eq=False)
-class TestResult:
+class TestResult(Shown):
     """What a network does on test images.
 
     Args:
@@ -53,9 +53,11 @@ class TestResult:
     def __repr__(self) -> str:
         return f"{self.evaluation['images']} test images, {self.evaluation['data_source']}\n{self.scores.round(4)}"
 
-    def _repr_html_(self) -> str:
-        shown = Figures({name: self.figures[name] for name in ("confusion_matrix", "reliability")})
-        return f"{self.scores.round(4).to_html()}{shown._repr_html_()}"
+    def _html(self) -> str:
+        return str(self.scores.round(4).to_html())
+
+    def _pictures(self) -> Mapping[str, bytes]:
+        return {name: png(self.figures[name]) for name in ("confusion_matrix", "reliability")}
 
 
 def test(

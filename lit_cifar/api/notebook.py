@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -60,7 +60,30 @@ class _Text:
         return self.text
 
 
-class Figures(dict[str, Figure]):
+class Shown(ABC):
+    """Shows itself in a notebook as HTML, followed by pictures.
+
+    The pictures are outputs of their own, because pages that render notebooks may drop those inside of HTML.
+    """
+
+    @abstractmethod
+    def _html(self) -> str:
+        """Tables and text."""
+
+    @abstractmethod
+    def _pictures(self) -> Mapping[str, bytes]:
+        """PNG files by name."""
+
+    def _repr_html_(self) -> str:
+        return self._html() + "".join(_image(content, name) for name, content in self._pictures().items())
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, Image, display
+
+        display(*([HTML(self._html())] if self._html() else []), *map(Image, self._pictures().values()))
+
+
+class Figures(dict[str, Figure], Shown):
     """Matplotlib figures by name; a notebook shows all of them.
 
     Save one: `figures["confusion_matrix"].savefig("confusion.png")`.
@@ -69,18 +92,37 @@ class Figures(dict[str, Figure]):
     def __repr__(self) -> str:
         return f"Figures: {', '.join(self)}"
 
-    def _repr_html_(self) -> str:
-        return "".join(image(png(figure), name) for name, figure in self.items())
+    def _html(self) -> str:
+        return ""
+
+    def _pictures(self) -> Mapping[str, bytes]:
+        return {name: png(figure) for name, figure in self.items()}
 
 
-def png(figure: Figure, *, dpi: int = 80) -> bytes:
+class LastLine(io.TextIOBase):
+    """A text file that shows the last line written to it: below a notebook's cell, or nowhere."""
+
+    def __init__(self) -> None:
+        self._line: Any = None
+        if in_notebook():
+            from IPython.display import display
+
+            self._line = display(_Text("Starting …"), display_id=True)
+
+    def write(self, text: str) -> int:
+        if self._line is not None and text.strip():
+            self._line.update(_Text(text.strip().splitlines()[-1]))
+        return len(text)
+
+
+def png(figure: Figure, *, dpi: int = 70) -> bytes:
     """A figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
 
-def image(content: bytes, alt: str) -> str:
+def _image(content: bytes, alt: str) -> str:
     """A PNG as HTML that needs no other file."""
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
 
@@ -92,9 +134,3 @@ def facts_table(facts: Mapping[str, object]) -> str:
         for name, value in facts.items()
     )
     return f"<table>{''.join(rows)}</table>"
-
-
-def saved_images(folder: Path, names: tuple[str, ...]) -> str:
-    """PNG files of a folder as HTML; files that aren't there are left out."""
-    paths = [folder / f"{name}.png" for name in names]
-    return "".join(image(path.read_bytes(), path.stem) for path in paths if path.is_file())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 import variants
 from lit_cifar import figures
-from lit_cifar.api.notebook import facts_table, image, png, progress_callback
+from lit_cifar.api.notebook import Shown, facts_table, png, progress_callback
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.data.datamodule import CIFAR10DataModule
@@ -26,7 +27,7 @@ from variants import Variant
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingResult:
+class TrainingResult(Shown):
     """A finished training.
 
     Args:
@@ -75,8 +76,11 @@ class TrainingResult:
     def __repr__(self) -> str:
         return "\n".join(f"{name + ':':<21}{value}" for name, value in self._facts().items())
 
-    def _repr_html_(self) -> str:
-        return facts_table(self._facts()) + image(png(self.learning_curves), "learning curves")
+    def _html(self) -> str:
+        return facts_table(self._facts())
+
+    def _pictures(self) -> Mapping[str, bytes]:
+        return {"learning curves": png(self.learning_curves)}
 
 
 def fit(
