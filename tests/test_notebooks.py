@@ -81,7 +81,7 @@ def test_a_notebook_runs(path: Path, kernel_environment: Path) -> None:
 
 
 def test_every_notebook_is_tested() -> None:
-    assert {path.stem for path in NOTEBOOKS} == set(SHOWN)
+    assert {path.stem for path in NOTEBOOKS} <= set(SHOWN)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -35,6 +35,7 @@ from lit_cifar.training.loggers import EventsFile, run_loggers
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.messages import readable
 from lit_cifar.utils.parser import OneLineErrorParser
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
@@ -147,7 +148,7 @@ class LitCifarCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            raise UserError(str(error)) from error
+            raise UserError(readable(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 import variants
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.messages import readable
 
 # Defaults of Lightning's callbacks that jsonargparse and PyYAML can't write: without this, `config.yaml` isn't saved.
 register_type(torch.device, fail_already_registered=False)
@@ -49,7 +49,7 @@ class OneLineErrorParser(LightningArgumentParser):
         return super().parse_object(unambiguous(cfg_obj), *others, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UserError(readable(message)) from ex
+        raise UserError(readable(message, options(self))) from ex
 
 
 FULL_NAMES = {"ReduceLROnPlateau": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
@@ -88,14 +88,14 @@ def class_before_options(arguments: Sequence[str]) -> list[str]:
     return [argument for group in groups for argument in group]
 
 
-def readable(message: str) -> str:
-    """What is wrong in one line, from jsonargparse's many; an unknown variant gets the list of variants."""
-    unknown = re.search(r'"(?:\w+\.)*variant".*import path.*Given value: (\w+)\s*$', message, re.DOTALL)
-    if unknown:
-        return variants.unknown_name_message(unknown.group(1))
-    # The innermost problem is the user's; what is around it are the types that were tried.
-    problems = re.findall(r'Parser key "([\w.]+)":\s+(Expected an? .+?\. Got value: .*)', message)
-    if problems:
-        key, problem = problems[-1]
-        return f"{key}: {problem}"
-    return re.sub(r"\s+", " ", message)
+def options(parser: LightningArgumentParser) -> list[str]:
+    """The names of all options of a parser and of its commands, without dashes; those of the variants included."""
+    actions = [*parser._actions]
+    for action in parser._actions:
+        for command in getattr(action, "_name_parser_map", {}).values():
+            actions += command._actions
+    names = {action.dest for action in actions if action.option_strings}
+    if "model.variant" not in names:
+        return sorted(names)
+    knobs = {f"model.variant.{knob}" for name in variants.available() for knob in variants.get(name).hyperparameters()}
+    return sorted(names | knobs)

@@ -1,0 +1,114 @@
+"""One line for people from jsonargparse's many: what was given, and what to type instead."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+import variants
+
+CLASSES_OF = {"model.optimizer": torch.optim, "model.scheduler": torch.optim.lr_scheduler}
+"""Where the classes are that an option takes by name."""
+
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+
+
+def readable(message: str, options: Iterable[str] = ()) -> str:
+    """What is wrong in one line, the useful part first.
+
+    Args:
+        message: jsonargparse's message, or the error of a class that it has made.
+        options: All options of the command, for suggestions.
+    """
+    options = list(options)
+    for explain in (_unknown_variant, _missing_package, _unrecognized, _unknown_option, _unknown_class, _wrong_value):
+        if line := explain(message, options):
+            return line
+    return re.sub(r"\s+", " ", message)
+
+
+def _unknown_variant(message: str, _: Sequence[str]) -> str:
+    found = re.search(r'"(?:\w+\.)*variant".*import path.*Given value: (\w+)\s*$', message, re.DOTALL)
+    return variants.unknown_name_message(found[1]) if found else ""
+
+
+def _missing_package(message: str, _: Sequence[str]) -> str:
+    """A class that is there, but needs a package that isn't: loggers, mostly."""
+    found = re.search(r"class_path '[\w.]*?(\w+)':\s+.*?(pip install [^`\n]+)`?", message, re.DOTALL)
+    return f"{found[1]} needs a package that isn't installed: {found[2].strip()}" if found else ""
+
+
+def _unrecognized(message: str, options: Sequence[str]) -> str:
+    found = re.search(r"unrecognized arguments: (.*)", message, re.DOTALL)
+    if not found:
+        return ""
+    first = next((word for word in found[1].split() if word.startswith("-")), found[1].split()[0])
+    name = first.partition("=")[0]
+    if not name.startswith("-"):
+        variant = next((known for known in variants.available() if known.lower() == name.lower()), None)
+        return f"{name} has no option before it. Did you mean --model.variant {variant or name}?"
+    return f"There is no option {name}.{_suggestion(name.lstrip('-'), options)} --help lists all."
+
+
+def _unknown_option(message: str, options: Sequence[str]) -> str:
+    """An option that the chosen class doesn't have: first the class's parser says so, then the command's names it."""
+    if found := re.search(r"Option '([\w.]+)' is not accepted", message):
+        has = f" There are {', '.join(options)}." if options else ""
+        return f"{found[1]}: there is no such option.{_suggestion(found[1], options).replace('--', '')}{has}"
+    key = re.search(r'Parser key "([\w.]+)"', message)
+    said = re.search(r"^\s*- ([\w.]+: there is no such option\..*)$", message, re.MULTILINE)
+    return f"--{key[1]}.{said[1]}" if key and said else ""
+
+
+def _unknown_class(message: str, _: Sequence[str]) -> str:
+    found = re.search(r'Parser key "([\w.]+)".*Expected a dot import path string: (\S+)', message, re.DOTALL)
+    if not found:
+        return ""
+    key, given = found[1], found[2]
+    choices = [*_literals(message), *_classes(key)]
+    nearest = difflib.get_close_matches(given.lower(), [name.lower() for name in choices], n=1, cutoff=0.5)
+    by_lower_case = {name.lower(): name for name in choices}
+    meant = f" Did you mean {by_lower_case[nearest[0]]}?" if nearest else ""
+    listed = f" There are {', '.join(choices)}." if choices else ""
+    return f"--{key} {given}: there is no such class.{meant}{listed} Your own class works too: my_module.MyClass."
+
+
+def _wrong_value(message: str, _: Sequence[str]) -> str:
+    found = re.search(r'Parser key "([\w.]+)"', message)
+    value = re.search(r"(?:Got|Given) value: (.*)\s*$", message)
+    if not found or not value:
+        return ""
+    choices = _literals(message)
+    types = [
+        TYPES.get(name, name) for name in dict.fromkeys(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message))
+    ]
+    expected = " or ".join([*([f"one of {', '.join(choices)}"] if choices else []), *types])
+    return f"--{found[1]} {value[1]}: give {expected}." if expected else ""
+
+
+def _literals(message: str) -> list[str]:
+    found = re.search(r"Expected a typing\.Literal\[(.*?)\]", message)
+    return [choice.strip(" '\"") for choice in found[1].split(",")] if found else []
+
+
+def _classes(key: str) -> list[str]:
+    module = CLASSES_OF.get(key)
+    found = [value for value in vars(module).values() if isinstance(value, type)] if module else []
+    return sorted(kind.__name__ for kind in found if issubclass(kind, (Optimizer, LRScheduler)) and _is_public(kind))
+
+
+def _is_public(kind: type) -> bool:
+    return not kind.__name__.startswith("_") and kind not in (Optimizer, LRScheduler)
+
+
+def _suggestion(name: str, options: Sequence[str]) -> str:
+    """The option that was probably meant: the same last part, else the nearest spelling."""
+    last = name.rpartition(".")[2]
+    same = [option for option in options if option.rpartition(".")[2] == last]
+    nearest = same[:1] or difflib.get_close_matches(name, options, n=1, cutoff=0.7)
+    return f" Did you mean --{nearest[0]}?" if nearest else ""
