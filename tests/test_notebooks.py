@@ -28,7 +28,7 @@ SHOWN = {
     "exercise": ["epoch 1 of at most 1", "best epoch", "MC dropout", "Is SELU better than ELU?", "Report: "],
     "mc_dropout": ["mutual information", "ece"],
     "own_pictures": ["best epoch", "disc", "Checked against the checkpoint on 50 images"],
-    "own_variant": ["✓ ", "Is Sine better than ELU?"],
+    "own_variant": ["✓", "Is Sine better than ELU?"],
 }
 """What a reader of each notebook must see, whatever the numbers are."""
 

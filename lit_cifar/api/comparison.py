@@ -126,11 +126,18 @@ def compare(
     check_runs(study)
     engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
     command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds!r})"
-    console = Console(file=LastLine() if in_notebook() or not progress else None)  # type: ignore[arg-type]
+    console = _console(progress)
     images = open_data(arguments)
     folder = Path(folder) if folder else default_folder(study, images)
     result = conduct(study, images, folder, engine=engine, command=command, console=console)
     return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
+
+
+def _console(progress: bool) -> Console:
+    """A terminal's, or one whose last line a notebook shows."""
+    if progress and not in_notebook():
+        return Console()
+    return Console(file=LastLine(progress), force_jupyter=False, width=200)  # type: ignore[arg-type]
 
 
 def verdicts(result: StudyResult) -> pd.DataFrame:

@@ -126,8 +126,8 @@ def predict(
     """
     data = None if pictures is None else CIFAR10DataModule(pictures=str(pictures))
     model, data = opened(trained, data)
-    trainer = _trainer(**trainer_options)
     with _mc_samples(model, mc_samples):
+        trainer = _trainer(**trainer_options)
         batches: Any = trainer.predict(model, datamodule=data)
     return prediction_table(data, gathered(batches, trainer), model.class_names)
 

@@ -102,9 +102,9 @@ class Figures(dict[str, Figure], Shown):
 class LastLine(io.TextIOBase):
     """A text file that shows the last line written to it: below a notebook's cell, or nowhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: bool) -> None:
         self._line: Any = None
-        if in_notebook():
+        if show and in_notebook():
             from IPython.display import display
 
             self._line = display(_Text("Starting …"), display_id=True)

@@ -122,15 +122,15 @@ def fit(
         'best.ckpt'
     """
     model, data = as_classifier(variant), data or CIFAR10DataModule()
-    own = trainer(
-        name=type(model.variant).__name__,
-        folder=folder,
-        max_epochs=max_epochs,
-        patience=patience,
-        progress=progress,
-        **trainer_options,
-    )
     with quiet_lightning():
+        own = trainer(
+            name=type(model.variant).__name__,
+            folder=folder,
+            max_epochs=max_epochs,
+            patience=patience,
+            progress=progress,
+            **trainer_options,
+        )
         seed_everything(data.seed, verbose=False)
         own.fit(model, datamodule=data)
     if own.log_dir is None:

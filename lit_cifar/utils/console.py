@@ -32,7 +32,7 @@ def progress_bar(description: str, total: int | None, *, in_bytes: bool = False)
         BarColumn(),
         *amounts,
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, force_jupyter=False),
         transient=True,
         disable=not sys.stderr.isatty(),
     ) as progress:
