@@ -51,6 +51,10 @@ SEARCH = {
     ],
     "learning_rate": 6e-3,
 }
+LADDER = [
+    {"learning_rate": 2e-3, "val_losses": [1.5, 1.6], "val_accuracies": [0.44, 0.48]},
+    {"learning_rate": 1e-3, "val_losses": [1.7, None], "val_accuracies": [0.4, 0.1]},
+]
 RANGE_TEST = {key: SEARCH[key] for key in ("learning_rates", "losses", "smoothed")} | {"suggestion": None}
 DIFFERENCES = [
     PairedDifference("A against B", "accuracy", "higher", 2.0, 1.0, 3.0, [1.0, 3.0, float("nan")], "yes"),
@@ -105,6 +109,7 @@ WRONG = Example(torch.zeros(3, 4, 4, dtype=torch.uint8), "cat", "dog", 0.41)
 FIGURES = {
     "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
     "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
+    "accuracy_by_learning_rate": lambda source: figures.accuracy_by_learning_rate({"$ELU": LADDER}, source),
     "paired_differences": lambda source: figures.paired_differences(DIFFERENCES, source),
     "shrinking_intervals": lambda source: figures.shrinking_intervals(SHRINKING, source),
     "accuracy_and_calibration_mc": lambda source: figures.accuracy_and_calibration_mc(RESULTS, source),
@@ -256,6 +261,12 @@ def test_paired_differences_without_any_pair_can_be_drawn():
         "A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell yet"
     )
     assert drawn(figures.paired_differences([nothing], SOURCE))
+
+
+def test_accuracy_against_the_learning_rate_marks_the_chosen_one():
+    [ax] = figures.accuracy_by_learning_rate({"ELU": LADDER}, SOURCE).axes
+    assert line_data(ax, 0) == ([1e-3, 2e-3], [pytest.approx(0.25), pytest.approx(0.46)])
+    assert line_data(ax, 1) == ([2e-3], [pytest.approx(0.46)])
 
 
 def test_intervals_are_drawn_look_by_look():

@@ -17,7 +17,7 @@ from lit_cifar.figures.comparisons import (
     shrinking_intervals,
 )
 from lit_cifar.figures.layers import PROFILES, layer_statistics, layers_by_depth
-from lit_cifar.figures.training import learning_curves, learning_rate_curves
+from lit_cifar.figures.training import accuracy_by_learning_rate, learning_curves, learning_rate_curves
 from lit_cifar.figures.uncertainty import (
     Example,
     Panels,
@@ -38,6 +38,7 @@ __all__ = [
     "RiskCurve",
     "ShrinkingInterval",
     "accuracy_and_calibration_mc",
+    "accuracy_by_learning_rate",
     "accuracy_by_samples",
     "accuracy_by_zeros",
     "class_accuracy",

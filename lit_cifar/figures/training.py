@@ -90,6 +90,33 @@ def learning_rate_curves(
     return plain(figure)
 
 
+def accuracy_by_learning_rate(
+    ladders: Mapping[str, Sequence[Mapping[str, Any]]], data_source: str, *, runs: Sequence[str] = ()
+) -> Figure:
+    """Draw the validation accuracy of short runs against their learning rate: the mean of the seeds and their range.
+
+    Args:
+        ladders: The `ladder` of `lr_find.json` by the run's name, the chosen rate first.
+        data_source: The name of the data.
+        runs: All runs of the study, in order: they decide the colours.
+    """
+    figure, ((ax,),) = new_figure("Accuracy against the learning rate, short runs", data_source, 1, 1, 4.4)
+    styles = run_styles(runs, ladders)
+    for name, ladder in ladders.items():
+        rungs = sorted(ladder, key=lambda rung: rung["learning_rate"])
+        rates = np.asarray([rung["learning_rate"] for rung in rungs])
+        accuracies = np.asarray([rung["val_accuracies"] for rung in rungs]).T
+        mean_and_range(ax, rates, accuracies, styles[name], marker="o", markersize=4)
+        chosen = ladder[0]
+        ax.plot(
+            chosen["learning_rate"], np.mean(chosen["val_accuracies"]), "o", color=styles[name]["color"], markersize=11
+        )
+    ax.set(xlabel="learning rate", ylabel="validation accuracy")
+    ax.yaxis.set_major_formatter(FuncFormatter(percent))
+    log_x(ax)
+    return with_legend(figure, styles, "line: mean of the seeds · band: from lowest to highest · large dot: chosen")
+
+
 def _epochs(history: pd.DataFrame) -> Floats:
     return history["epoch"].to_numpy(float) + 1
 

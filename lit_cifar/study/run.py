@@ -8,6 +8,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ from lit_cifar.callbacks import default_callbacks
 from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
-from lit_cifar.lr_find.search import find_learning_rate
+from lit_cifar.lr_find.ladder_search import search_by_ladder
 from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
@@ -41,6 +43,9 @@ NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """The system's errors that would stop every other run as well: a full disk, a quota, a read-only disk."""
 
 CPU = torch.device("cpu")
+
+LADDER_SEEDS = 3
+"""Seeds of the short runs of a learning-rate search."""
 
 Report = Callable[[str, int, float], None]
 """Told of each finished epoch: the run's label, the number of epochs and the validation accuracy."""
@@ -143,20 +148,19 @@ def model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
 
 
 def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
-    def make(learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
-        model, data = model_and_data(run)
+    def make(seed: int, learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
+        model, data = model_and_data(replace(run, seed=seed))
         model.learning_rate = learning_rate or model.learning_rate
         return model, data
 
-    confirmed = iter(range(1, 1000))
-    search = find_learning_rate(
+    done = count(1)
+    found = search_by_ladder(
         make,
-        confirm=5,
-        confirm_epochs=3,
-        on_confirmed=lambda found: report(run.label, next(confirmed), found.val_accuracy),
+        seeds=range(run.seed, run.seed + LADDER_SEEDS),
+        on_run=lambda short: report(run.label, next(done), short.val_accuracy),
     )
-    write_text(folder / "lr_find.json", search.to_json())
-    return {"lr": search.learning_rate}
+    write_text(folder / "lr_find.json", found.to_json())
+    return {"lr": found.search.learning_rate}
 
 
 def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:

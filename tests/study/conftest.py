@@ -13,6 +13,8 @@ import torch
 from lit_cifar.evaluation import UNCERTAINTIES, evaluate_predictions
 from lit_cifar.figures import Example
 from lit_cifar.lr_find.curve import read_curve
+from lit_cifar.lr_find.ladder import Rung
+from lit_cifar.lr_find.ladder_search import LadderSearch
 from lit_cifar.lr_find.search import STEP, ConfirmRun, LearningRateSearch
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.result import StudyResult
@@ -92,7 +94,9 @@ def make_search(lowest_at: float, rng: np.random.Generator) -> dict[str, object]
         ConfirmRun(curve.suggestion * STEP**position, 1.55 + 0.1 * abs(position - 1), 0.44)
         for position in (1, 2, 0, -1)
     ]
-    return json.loads(LearningRateSearch(curve, (*runs, ConfirmRun(10.0, math.inf, 0.1))).to_json())
+    search = LearningRateSearch(curve, (*runs, ConfirmRun(10.0, math.inf, 0.1)))
+    rungs = [Rung(run.learning_rate, (run, ConfirmRun(run.learning_rate, 1.6, 0.42))) for run in search.confirm_runs]
+    return json.loads(LadderSearch(search, rungs).to_json())
 
 
 def make_evaluation(rng: np.random.Generator) -> dict[str, object]:

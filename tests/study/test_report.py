@@ -108,7 +108,15 @@ def odd_folder(tmp_path_factory) -> Path:
 
 def test_it_writes_both_reports_and_all_figures(folder):
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    names = ("examples", "layers", "learning_curves", "learning_rates", "mc_dropout", "mc_samples")
+    names = (
+        "accuracy_by_learning_rate",
+        "examples",
+        "layers",
+        "learning_curves",
+        "learning_rates",
+        "mc_dropout",
+        "mc_samples",
+    )
     names = (*names, "paired_differences", "reliability", "risk_coverage")
     assert found == [*(f"figures/{name}.png" for name in names), "report.html", "report.md"]
 
@@ -158,7 +166,7 @@ def test_links_and_labels_lead_somewhere(page):
 
 def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_result):
     images = page.all("img")
-    assert len(images) == 9
+    assert len(images) == 10
     for image in images:
         assert re.search(r"\d\.\d|dog 41 %", image["alt"])
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))

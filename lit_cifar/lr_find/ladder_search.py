@@ -1,0 +1,61 @@
+"""Search a learning rate for a study: a range test says where to look, a ladder of short runs with seeds decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.lr_find.ladder import Rung, climb
+from lit_cifar.lr_find.search import ConfirmRun, LearningRateSearch, range_test, short_run
+from lit_cifar.training.module import LitClassifier
+
+MakeSeeded = Callable[[int, float | None], tuple[LitClassifier, CIFAR10DataModule]]
+"""A fresh model and its data for a seed, with a learning rate or the variant's own."""
+
+EPOCHS = 3
+"""Epochs of a short run."""
+
+LOWEST, HIGHEST = 1e-6, 1.0
+
+
+@dataclass(frozen=True)
+class LadderSearch:
+    """A range test and the rungs of the ladder, the best first."""
+
+    search: LearningRateSearch
+    rungs: Sequence[Rung]
+
+    def to_json(self) -> str:
+        """Everything, for `lr_find.json`."""
+        content = {**json.loads(self.search.to_json()), "ladder": [rung.to_dict() for rung in self.rungs]}
+        return json.dumps(content, indent=1)
+
+
+def search_by_ladder(make: MakeSeeded, *, seeds: Sequence[int], on_run: Callable[[ConfirmRun], None]) -> LadderSearch:
+    """Search a learning rate; the one with the lowest mean validation loss over the seeds is chosen.
+
+    Args:
+        make: Gives a fresh model and its data.
+        seeds: The seeds of the short runs, at least three; the first is the range test's, too.
+        on_run: Told of each short run.
+
+    Raises:
+        UserError: If the range test finds nowhere to look.
+    """
+
+    def train(pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
+        found = []
+        for rate, seed in pairs:
+            found.append(short_run(partial(make, seed), rate, EPOCHS))
+            on_run(found[-1])
+        return found
+
+    with redirect_stderr(StringIO()):  # the Tuner's progress bar can't be turned off
+        curve = range_test(partial(make, seeds[0]), min_lr=LOWEST, max_lr=HIGHEST, steps=300)
+    rungs = climb(train, start=curve.start, seeds=seeds, lowest=LOWEST, highest=HIGHEST)
+    return LadderSearch(LearningRateSearch(curve, tuple(rung.mean for rung in rungs)), rungs)
