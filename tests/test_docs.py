@@ -142,6 +142,14 @@ def test_text_shared_with_the_readme_exists(page: Path) -> None:
         assert "](" not in shared, f"{section}: a link that is right in one place is wrong in the other"
 
 
+@pytest.mark.parametrize("page", [*OTHERS[:2], *PAGES], ids=lambda page: page.name)
+def test_files_of_the_project_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:lit_cifar|variants|tests|benchmarks|examples|docs|\.ci)/[\w./-]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 SCRIPT = runpy.run_path(str(ROOT / ".ci/commands_page.py"))
 FREE = {"variants", "tensorboard"}
 """These have parsers of another kind."""
