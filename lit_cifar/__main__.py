@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -28,20 +30,46 @@ options:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code. Mistakes of the user are one line on stderr, without a traceback."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command; return the exit code. Mistakes of the user are one line on stderr, without a traceback.
+
+    Args:
+        arguments: The command and its options. Default: those of the process, which is expected to end after this.
+    """
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        _end_quietly()
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     command = arguments[0] if arguments else "--help"
     if command in ("--help", "-h", "help"):
-        print(HELP, end="")
-        return 0
+        return _printed(HELP)
     if command == "--version":
         from lit_cifar import __version__
 
-        print(f"lit-cifar {__version__}")
-        return 0
+        return _printed(f"lit-cifar {__version__}\n")
     from lit_cifar.cli import run_command
 
     return run_command(command, arguments[1:])
+
+
+def _printed(text: str) -> int:
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        print(f"lit-cifar: error: Nothing can be written: {error.strerror}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end_quietly() -> None:
+    """Keep Python from printing tracebacks while it ends, of another Ctrl-C or of what can't be written any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

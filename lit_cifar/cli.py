@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
-import signal
 import sys
 from collections.abc import Sequence
 
 from lit_cifar.commands.paths import check_paths
+from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""Exit codes, as a shell has them for SIGINT and SIGPIPE."""
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAKE_ROOM = "Make room; what was finished is kept: `fit --ckpt_path last` or the same `compare` goes on from there."
 
@@ -20,24 +22,32 @@ MAKE_ROOM = "Make room; what was finished is kept: `fit --ckpt_path last` or the
 def run_command(command: str, arguments: Sequence[str]) -> int:
     """Run one of lit-cifar's commands; return its exit code."""
     drop_unfounded_advice()
+    settle_environment()
     try:
         with one_report_of_system_errors():
             check_paths(command, arguments)
             _run(command, arguments)
+            sys.stdout.flush()  # a full disk or a closed pipe shows here
     except UserError as error:
         return _fail(str(error), error.exit_code)
     except _users_mistakes() as error:
         return _fail(str(error))
     except PermissionError as error:
-        return _fail(f"No permission to write {error.filename}: choose another folder or mend its permissions.")
+        return _fail(f"No permission for {error.filename}: choose another folder or change its permissions.")
+    except BrokenPipeError:
+        return BROKEN_PIPE  # without a word, as other programs before `head`
     except OSError as error:
         return _fail(_in_one_line(error))
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # which Lightning has turned into its own exit
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns it into an exit of its own
             return _interrupted()
         raise
+    except Exception as error:
+        if (line := explained(error)) is None:
+            raise
+        return _fail(line)
     return 0
 
 
@@ -72,7 +82,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _users_mistakes() -> tuple[type[Exception], ...]:
-    """Others' exceptions that are one line; torch and Lightning raise none as long as nobody has imported them."""
+    """Exceptions of other modules whose message is enough; modules that nobody has imported raise none."""
     elsewhere = {"variants": "VariantError", "lightning.pytorch.utilities.exceptions": "MisconfigurationException"}
     return tuple(getattr(sys.modules[module], name) for module, name in elsewhere.items() if module in sys.modules)
 
@@ -83,8 +93,7 @@ def _in_one_line(error: OSError) -> str:
 
 
 def _interrupted() -> int:
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would only print a traceback
-    return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", 130)
+    return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", INTERRUPTED)
 
 
 def _fail(message: str, exit_code: int = 1) -> int:

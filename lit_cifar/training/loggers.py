@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import write_text
 
 
@@ -58,9 +59,14 @@ class EventsFile(TensorBoardLogger):
 
 
 def _taken(folder: Path, first: int) -> int:
+    """The number of the first `version_N` in a folder that could be made; the folder is made, too."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"The folder {folder} can't be made: {error.filename} is a file or a broken link.") from error
     for version in count(first):
         with suppress(FileExistsError):
-            (folder / f"version_{version}").mkdir(parents=True)
+            (folder / f"version_{version}").mkdir()
             break
     return version
 

@@ -32,7 +32,8 @@ def usable_memory(root: Path = Path("/")) -> int:
     Args:
         root: Where the kernel's files are; tests bring their own.
     """
-    return min([psutil.virtual_memory().available, *_cgroup_memory(root), *_address_space()])
+    limits = [psutil.virtual_memory().available, *_cgroup_memory(root), address_space()]
+    return min(limit for limit in limits if limit is not None)
 
 
 def _cpus_by_affinity() -> int:
@@ -41,14 +42,14 @@ def _cpus_by_affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _address_space() -> Iterator[int]:
+def address_space() -> int | None:
+    """The bytes of address space that `ulimit -v` allows; None if there is no limit, as on Windows."""
     try:
         import resource
-    except ImportError:  # Windows
-        return
+    except ImportError:
+        return None
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        yield limit
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _cgroup_cpus(root: Path) -> Iterator[float]:

@@ -21,7 +21,7 @@ def large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 CPUs and 256 GiB, before any limit."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=256 * GIB))
-    monkeypatch.setattr(machine, "_address_space", lambda: iter(()))
+    monkeypatch.setattr(machine, "address_space", lambda: None)
 
 
 def version_2(cgroup: str = "/", **limits: str) -> dict[str, str]:

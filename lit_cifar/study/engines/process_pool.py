@@ -101,7 +101,7 @@ class _Worker:
     def death(self) -> str:
         """What ended the process, and what that probably means."""
         code = self.process.exitcode or 0
-        if code == -signal.SIGKILL:
+        if code == -getattr(signal, "SIGKILL", 0) != 0:  # Windows has no SIGKILL
             return "Its process was killed (SIGKILL), probably because memory ran out: try fewer --workers"
         return f"Its process died ({signal.strsignal(-code) if code < 0 else f'exit code {code}'})"
 
