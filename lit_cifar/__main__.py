@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 HELP = """\
 usage: lit-cifar COMMAND [options]
@@ -35,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command and its options. Default: those of the process, which is expected to end after this.
     """
-    code = _run(list(sys.argv[1:] if arguments is None else arguments))
-    if arguments is None:
-        _end_quietly()
+    if arguments is not None:
+        return _run(list(arguments))
+    _write_any_character()
+    code = _run(sys.argv[1:])
+    _end_quietly()
     return code
 
 
@@ -52,6 +55,13 @@ def _run(arguments: Sequence[str]) -> int:
     from lit_cifar.cli import run_command
 
     return run_command(command, arguments[1:])
+
+
+def _write_any_character() -> None:
+    """Escape what stdout's encoding doesn't have: a Windows terminal has no "✓", and file names may be any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _printed(text: str) -> int:

@@ -96,7 +96,11 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _not_imported(found: variants.FoundClass) -> dict[str, Any]:
-    return {"name": found.name, "description": variants.printable(found.description), "file": str(found.path)}
+    return {
+        "name": found.name,
+        "description": variants.printable(found.description),
+        "file": variants.printable(str(found.path)),
+    }
 
 
 def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import pandas as pd
 
 from lit_cifar.utils.errors import UserError
+
+WAITS_ON_WINDOWS = (0.1, 0.3, 1.0, 3.0) if os.name == "nt" else ()
+"""Seconds to wait for a program that has a file open: a virus scanner, or a spreadsheet that has shown it."""
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 """What a spreadsheet takes for the beginning of a formula, blanks left out (OWASP, CSV Injection)."""
@@ -27,9 +31,20 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb+") as written:
             os.fsync(written.fileno())  # or a power cut could leave the name without the content
-        unfinished.replace(path)
+        _put_in_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    """Rename a file. Windows refuses while another program has the old one open, so wait a little for it there."""
+    for seconds in WAITS_ON_WINDOWS:
+        try:
+            unfinished.replace(path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    unfinished.replace(path)
 
 
 def check_writable(path: Path, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -121,6 +120,7 @@ def test_a_damaged_checkpoint_is_one_line(
     how: str, trained: Path, lit_cifar: Run, on_pictures: list[object], workspace: Path
 ) -> None:
     torch.save(spoilt(torch.load(trained), how), "spoilt.ckpt")
+    resource = pytest.importorskip("resource")  # Windows has none
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     code, _, err = lit_cifar("test", "--ckpt_path", "spoilt.ckpt", *on_pictures)
     assert code == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -370,6 +369,7 @@ def test_files_that_may_not_grow_leave_the_last_good_ones(
     workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    resource = pytest.importorskip("resource")  # Windows has none
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
         happening(patch, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard)), STEPS_PER_EPOCH + 2)

@@ -61,6 +61,7 @@ def imported() -> list[str]:
 
 def test_they_are_listed_without_being_imported(folder: Path, lit_cifar: Run) -> None:
     (folder / "quiet.py").write_text(SOURCE.format(name="Quiet"))
+    (folder / "coloured.py").write_text(SOURCE.format(name="Bright").replace("Leaky", "\x1b[31mLeaky"))
     (folder / "no_python.py").write_text("class Broken(:")
     (folder / "_hidden.py").write_text(SOURCE.format(name="Hidden"))
     code, out, _ = lit_cifar("variants", "[QBH]*")
@@ -68,6 +69,7 @@ def test_they_are_listed_without_being_imported(folder: Path, lit_cifar: Run) ->
     assert "Quiet  Leaky, for a test.\n  from: variants/quiet.py, which is imported when you name the variant" in out
     assert "BatchNorm" in out
     assert "Hidden" not in out
+    assert "\x1b" not in out
     assert imported() == []
 
 
@@ -99,8 +101,8 @@ def test_a_checkpoint_imports_nothing(folder: Path, lit_cifar: Run) -> None:
     ("file", "source", "message"),
     [
         ("elu.py", SOURCE.format(name="Shadow"), "the file is called like a built-in one: rename it"),
-        ("plain.py", "class Plain(dict): pass", "Plain is no subclass of variants.Variant"),
-        ("failing.py", "class Failing(dict): pass\n1 / 0", "division by zero"),
+        ("no_variant.py", "class Bare(dict): pass", "Bare is no subclass of variants.Variant"),
+        ("always_failing.py", "class Failing(dict): pass\n1 / 0", "division by zero"),
     ],
 )
 def test_one_that_can_not_be_used_is_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -225,6 +226,7 @@ def test_the_fastest_of_slow_addresses_is_used(serve, fake, target, wanted, part
     assert (len(slowest.asked), len(faster.asked)) == (1, 2)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
 def test_links_in_the_folder_are_not_followed(serve, fake, tmp_path, target, wanted, part) -> None:
     (tmp_path / "precious").write_text("mine")
     for name in (target.name, f"{target.name}.part"):

@@ -16,6 +16,7 @@ from lit_cifar.data.sources.cache import cache_folders
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.utils.errors import UserError
 
+posix = pytest.mark.skipif(os.name == "nt", reason="needs links, FIFOs and permissions as POSIX has them")
 LAYOUT = {
     "train": {"cat": ["b.png", "a.jpg", "deep/er.png"], "ant": ["1.png", "2.png"]},
     "test": {"cat": ["x.png"], "ant": ["y.bmp"]},
@@ -130,6 +131,7 @@ def test_a_class_of_one_picture_can_not_be_divided(folder) -> None:
         FolderSource(folder / "only").prepare()
 
 
+@posix
 def test_linked_folders_are_followed_once(folder, tmp_path) -> None:
     for index in range(3):
         draw(tmp_path / "elsewhere" / f"{index}.png", 90)
@@ -143,12 +145,14 @@ def test_linked_folders_are_followed_once(folder, tmp_path) -> None:
     assert counts == [2 + 3 + 3 + 3, 3, 3], "the link to the folder around it gives cat and dog once more"
 
 
+@posix
 def test_a_fifo_among_the_pictures_is_named(folder) -> None:
     os.mkfifo(folder / "train" / "ant" / "pipe.png")
     with pytest.raises(UserError, match=r"pipe\.png: it is not a regular file"):
         FolderSource(folder).prepare()
 
 
+@posix
 def test_a_class_that_is_no_unicode_is_refused(folder) -> None:
     (folder / "train" / os.fsdecode(b"caf\xe9")).mkdir()
     with pytest.raises(UserError, match=r"'caf\\udce9' in .*train can't be written as text: rename") as failure:
@@ -238,6 +242,7 @@ def test_nothing_is_written_into_the_folder(folder, cache) -> None:
     assert len(list(cache.glob("pictures-*.npz"))) == 1
 
 
+@posix
 def test_a_fifo_in_the_cache_s_place_is_not_waited_for(folder, cache) -> None:
     FolderSource(folder).prepare()
     (file,) = cache.glob("*.npz")
@@ -246,6 +251,7 @@ def test_a_fifo_in_the_cache_s_place_is_not_waited_for(folder, cache) -> None:
     assert brightness(FolderSource(folder).test().images) == [50, 60]
 
 
+@posix
 def test_without_a_cache_folder_the_temporary_one_is_used(folder, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.delenv("LIT_CIFAR_CACHE")
@@ -259,6 +265,7 @@ def test_without_a_cache_folder_the_temporary_one_is_used(folder, tmp_path, monk
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
+@posix
 @pytest.mark.parametrize("whose", ["a link", "another user's"])
 def test_a_temporary_folder_that_is_not_the_user_s_own_is_left_alone(folder, tmp_path, monkeypatch, whose) -> None:
     (tmp_path / "file").touch()
