@@ -15,9 +15,14 @@ from lit_cifar.utils import files
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "some.txt"
     files.write_text(target, "old")
-    with pytest.raises(ZeroDivisionError), files.replaced_when_complete(target) as unfinished:
-        unfinished.write_text("half")
-        _ = 1 / 0
+
+    def fail() -> None:
+        with files.replaced_when_complete(target) as unfinished:
+            unfinished.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["some.txt"]
     assert target.read_text() == "old"
 
