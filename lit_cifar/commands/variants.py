@@ -96,11 +96,8 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _not_imported(found: variants.FoundClass) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "description": variants.printable(found.description),
-        "file": variants.printable(str(found.path)),
-    }
+    description, file = map(variants.printable, (found.description, str(found.path)))
+    return {"name": found.name, "description": description, "file": file}
 
 
 def _broken(plugin: variants.BrokenPlugin) -> dict[str, Any]:
