@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 import variants
 from lit_cifar import conformance
-from lit_cifar.conformance import CHECKS, Check
+from lit_cifar.conformance import CHECKS, SLOW_CHECKS, Check
+from tests.variants import zoo
 from variants import DenseVariant, Variant
 
+LONG = (conformance.takes_other_values, conformance.trains_in_a_stack_as_alone, conformance.lowers_its_loss)
+"""Checks that take seconds for a network of 20 layers."""
 
-@pytest.mark.parametrize("name", variants.available())
-@pytest.mark.parametrize("check", CHECKS)
-def test_registered_variants_conform(check: Check, name: str) -> None:
-    check(variants.get(name))
+
+def cases(variant_classes: Iterable[type[Variant]], quick: Sequence[str]) -> Iterator[object]:
+    """Each check for each class; long checks are slow for all but the classes named."""
+    for variant_class, check in product(variant_classes, (*CHECKS, *SLOW_CHECKS)):
+        slow = check in SLOW_CHECKS or (check in LONG and variant_class.__name__ not in quick)
+        marks = [pytest.mark.slow] if slow else []
+        marks += [pytest.mark.compiles] if check is conformance.trains_compiled_as_eager else []
+        yield pytest.param(check, variant_class, marks=marks, id=f"{variant_class.__name__}-{check.__name__}")
+
+
+REGISTERED = map(variants.get, variants.available())
+SMALL = [kind.__name__ for kind in zoo.ZOO if kind is not zoo.Torchvision]
+
+
+@pytest.mark.parametrize(("check", "variant_class"), list(cases(REGISTERED, ["AlphaDropout"])))
+def test_registered_variants_conform(check: Check, variant_class: type[Variant]) -> None:
+    check(variant_class)
+
+
+@pytest.mark.parametrize(("check", "variant_class"), list(cases(zoo.ZOO, SMALL)))
+def test_sound_networks_of_all_kinds_conform(check: Check, variant_class: type[Variant]) -> None:
+    check(variant_class)
 
 
 class Flat(Variant):
@@ -84,11 +107,38 @@ class Slow(Flat):
     learning_rate = 1e-9
 
 
-class Backwards(nn.Sequential):
+class Functional(Silent):
+    """Takes a function."""
+
+    def __init__(self, *, secret: object = print, depth: int = 2) -> None:
+        super().__init__(depth=depth)
+        self.secret = secret
+
+
+class Mistyped(Silent):
+    """Takes a tuple that is said to be anything."""
+
+    def __init__(self, *, secret: object = (1, 2), depth: int = 2) -> None:
+        super().__init__(depth=depth)
+        self.secret = secret
+
+
+class Narrow(Silent):
+    """Works for the default only."""
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return super().build(image_shape, num_classes + self.secret - 1)
+
+
+class Stateful(nn.Module):
+    """Scales its input by a number that it keeps outside of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.rand(()).item()
+
     def forward(self, images: Tensor) -> Tensor:
-        for part in reversed(self):
-            images = part(images)
-        return images
+        return images * self.scale
 
 
 def constant(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
@@ -97,8 +147,9 @@ def constant(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
     return [dense]
 
 
-def tuple_giver(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
-    return [nn.GRU(3072, 8), Calls(lambda both: both[0]), nn.Linear(8, dense.out_features)]
+def poisoned(variant: Variant, dense: nn.Linear) -> list[nn.Module]:
+    nn.init.constant_(dense.weight, torch.nan)
+    return [dense]
 
 
 class Skips(nn.Sequential):
@@ -130,11 +181,30 @@ BROKEN = [
     (conformance.learns_with_every_weight, with_body(lambda v, d: [d, Calls(lambda x: (x - x).sqrt())]), "NaN"),
     (conformance.lowers_its_loss, Slow, "the loss went from"),
     (conformance.comes_back_from_the_command_line, with_body(constant), "Broken"),
-    (conformance.shows_its_layers, with_body(tuple_giver), "tensors come from 3"),
+    (conformance.shows_its_layers, with_body(lambda v, d: [Skips(d, Calls(lambda x: x[:, :10]))]), "none of the parts"),
+    (conformance.shows_its_layers, with_body(poisoned), "is NaN or infinite"),
     (
-        conformance.shows_its_layers,
-        with_body(lambda v, d: [Backwards(nn.Linear(3072, 3072), nn.Linear(3072, 3072))]),
-        "the parts are 0, 1; tensors come from 1, 0",
+        conformance.judges_images_one_by_one,
+        with_body(lambda v, d: [d, Calls(lambda x: x + 1e-6 * torch.rand(1))]),
+        "random parts",
+    ),
+    (
+        conformance.is_a_plain_value,
+        Functional,
+        "secret: a builtin_function_or_method has no plain form.*: use str",
+    ),
+    (conformance.is_a_plain_value, Mistyped, r"secret=\(1, 2\) comes back from a checkpoint as \[1, 2\]: annotate"),
+    (conformance.takes_other_values, Narrow, r"secret=2: gives logits of shape \[3, 11\]\. Make it work, or raise"),
+    (conformance.trains_in_a_stack_as_alone, with_body(lambda v, d: [Stateful(), d]), "a stack gives another gradient"),
+    (
+        conformance.works_in_another_process,
+        with_body(lambda v, d: [d]),
+        "can't be pickled .* at the top level of a module",
+    ),
+    (
+        conformance.has_dropout_that_can_stay_on,
+        with_body(lambda v, d: [nn.Dropout(), StochasticDepth(0.5, "row"), d]),
+        r"body\.2 \(StochasticDepth\)\. Declare them",
     ),
     (
         conformance.has_dropout_that_can_stay_on,

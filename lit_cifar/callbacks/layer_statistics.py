@@ -106,7 +106,13 @@ def layers_of(network: nn.Module) -> Mapping[str, nn.Module]:
 
 
 def _with_weights(part: nn.Module) -> dict[str, nn.Module]:
-    return {name: child for name, child in part.named_children() if next(child.parameters(), None) is not None}
+    found: dict[str, nn.Module] = {}
+    for name, child in part.named_children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):  # a container, which itself is never called
+            found |= {f"{name}.{inner}": block for inner, block in _with_weights(child).items()}
+        elif next(child.parameters(), None) is not None:
+            found[name] = child
+    return found
 
 
 @torch.no_grad()
@@ -151,13 +157,15 @@ def _share_of_twins(units: Tensor) -> Tensor:
 def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """The output of each part in forward passes inside the block.
 
-    Parts whose output isn't a tensor, such as recurrent ones, are left out.
+    If a part returns a tuple, as recurrent networks and attention do, its first tensor counts. Parts that give no
+    tensor, or aren't called, are left out.
     """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: object) -> None:
-        if isinstance(output, Tensor):
-            outputs[name] = output
+        first = next((each for each in _listed(output) if isinstance(each, Tensor)), None)
+        if first is not None:
+            outputs[name] = first
 
     hooks = [
         part.register_forward_hook(lambda _module, _inputs, output, name=name: keep(name, output))
@@ -168,6 +176,10 @@ def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _listed(output: object) -> list[object]:
+    return list(output) if isinstance(output, tuple | list) else [output]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def declared_stochastic(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if getattr(module, _MARK, False)]
 
 
-def not_sampled(network: nn.Module, stochastic: Sequence[nn.Module] = ()) -> dict[str, nn.Module]:
+def not_sampled(network: nn.Module, stochastic: Sequence[nn.Module] | None = None) -> dict[str, nn.Module]:
     """The parts of a network, by name, that seem to be random in training but stay off in Monte Carlo sampling.
 
     They are scripted or traced with dropout inside, or their class is named like `StochasticDepth`, `DropPath` or
@@ -81,8 +81,9 @@ def not_sampled(network: nn.Module, stochastic: Sequence[nn.Module] = ()) -> dic
 
     Args:
         network: The network.
-        stochastic: Modules that are sampled although they aren't torch's dropout layers.
+        stochastic: Modules that are sampled although they aren't torch's dropout layers. Default: those declared.
     """
+    stochastic = declared_stochastic(network) if stochastic is None else stochastic
     return {
         name: module
         for name, module in network.named_modules()
