@@ -83,7 +83,7 @@ def test_documented_commands_work(
     monkeypatch.delitem(sys.modules, "leaky", raising=False)
     Path("leaky.py").write_text(blocks(VARIANTS_PAGE, "python")[0])
     short = {
-        "variants": [],
+        "variants": ["--quick"],
         "fit": [*on_pictures, "--trainer.max_epochs", 1],
         "lr-find": [*on_pictures, "--steps", 40, "--confirm_epochs", 1],
         "compare": [*on_pictures[:8], "--max_epochs", 1, "--seeds", 1, "--workers", 0],

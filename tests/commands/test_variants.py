@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import variants
-from lit_cifar.conformance import CHECKS
+from lit_cifar.conformance import CHECKS, SLOW_CHECKS
 from variants import registry
 
 Run = Callable[..., tuple[int, str, str]]
@@ -83,9 +83,19 @@ def test_listing_needs_no_lightning() -> None:
 
 
 def test_check_prints_a_line_for_each_promise(lit_cifar: Run) -> None:
-    code, out, err = lit_cifar("variants", "check", "selu")
+    code, out, err = lit_cifar("variants", "check", "selu", "--quick")
     assert code == 0, err
     assert [line[0] for line in out.splitlines()] == ["✓"] * len(CHECKS)
+
+
+@pytest.mark.slow
+@pytest.mark.compiles
+def test_check_compiles_and_starts_another_process_too(workspace: Path) -> None:
+    Path("own.py").write_text("from variants import Swish\n\nclass Own(Swish):\n    'Own.'\n    learning_rate = 1e-3\n")
+    command = [sys.executable, "-m", "lit_cifar", "variants", "check", "own.Own"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") == len(CHECKS) + len(SLOW_CHECKS)
 
 
 def test_check_says_which_promise_is_broken_and_why(lit_cifar: Run, workspace: Path) -> None:
@@ -95,9 +105,9 @@ def test_check_says_which_promise_is_broken_and_why(lit_cifar: Run, workspace: P
         "    def build(self, image_shape, num_classes):\n"
         "        return nn.Sequential(nn.Flatten(), nn.Linear(3072, 9))\n"
     )
-    code, out, err = lit_cifar("variants", "check", "my_broken_module.Nine")
+    code, out, err = lit_cifar("variants", "check", "my_broken_module.Nine", "--quick")
     assert code != 0
-    assert err == "lit-cifar: error: Nine breaks 3 of its promises.\n"
+    assert err == "lit-cifar: error: Nine fails 5 of the checks.\n"
     failed = [line for line in out.splitlines() if line.startswith("✗")]
     assert "4 images and 10 classes give logits of shape [4, 9]" in failed[0]
 
@@ -144,7 +154,7 @@ def test_a_new_variant_keeps_every_promise_at_once(lit_cifar: Run, workspace: Pa
     code, out, err = lit_cifar("variants", "new", "MyFirstVariant")
     assert code == 0, err
     assert "lit-cifar fit --model.variant my_first_variant.MyFirstVariant" in out
-    code, out, err = lit_cifar("variants", "check", "my_first_variant.MyFirstVariant")
+    code, out, err = lit_cifar("variants", "check", "my_first_variant.MyFirstVariant", "--quick")
     assert code == 0, out + err
 
 
