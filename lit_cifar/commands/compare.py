@@ -34,6 +34,7 @@ from lit_cifar.utils.parser import OneLineErrorParser
 CHANGES = {
     "seeds": "seeds",
     "max_seeds": "max_seeds",
+    "sensitivity": "sensitivity",
     "learning_rate": "lr",
     "max_epochs": "max_epochs",
     "patience": "patience",
@@ -73,6 +74,7 @@ def compare(arguments: Sequence[str]) -> None:
         command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
         minutes=given.minutes,
+        seeds_at_once=max(1, 0 if given.ray else _replicas(given)),
         fresh=given.fresh,
     )
     _report_failures(result.results)
@@ -103,6 +105,7 @@ def _parser() -> OneLineErrorParser:
         "--seeds", type=int | Literal["auto"], help="Number of seeds; auto adds seeds until every question is answered."
     )
     add("--max_seeds", type=int, help="The most seeds with --seeds auto.")
+    add("--sensitivity", type=int, help="Seeds to repeat at half and twice the learning rate: do the answers stand?")
     add("--minutes", type=PositiveFloat, help="A time budget: when it is over, what is there is reported.")
     add("--lr", type=float, help="One learning rate for every run.")
     add("--max_epochs", type=int, help="The most epochs a run may take, for every run.")
@@ -142,8 +145,12 @@ def _engine(given: Namespace) -> Engine:
     if default_replicas() and workers == default_workers():
         workers = 1  # every process would hold a CUDA context of its own
     one_by_one = partial(run_in_pool, workers=workers) if workers else run_here
-    replicas = default_replicas() if given.replicas is None else given.replicas
+    replicas = _replicas(given)
     return partial(run_in_stacks, replicas=replicas, others=one_by_one) if replicas else one_by_one
+
+
+def _replicas(given: Namespace) -> int:
+    return default_replicas() if given.replicas is None else int(given.replicas)
 
 
 def _study(given: Namespace) -> Study:

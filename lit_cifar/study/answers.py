@@ -13,7 +13,7 @@ from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.paired import Histories, PairedValues, margin_of, paired_values
 from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import Estimate, estimate
-from lit_cifar.study.verdicts import Asked, Verdict, judge
+from lit_cifar.study.verdicts import Asked, Firmness, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Answer:
         verdict: The answer; failed runs count as `paired_values` says.
         values: The values by seed.
         without_failed: The answer without the pairs of failed runs; None if there are none.
+        firmness: Whether it stands at other learning rates; None if that wasn't tried.
     """
 
     question: Question
     verdict: Verdict
     values: PairedValues
     without_failed: Verdict | None = None
+    firmness: Firmness | None = None
 
     @property
     def measure(self) -> Measure:

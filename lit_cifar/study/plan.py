@@ -31,6 +31,11 @@ RESERVED_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("
 """Names that Windows keeps for devices, with any ending."""
 
 
+Neighbour = Literal["half", "double"]
+RATE_FACTORS: Mapping[Neighbour, float] = {"half": 0.5, "double": 2.0}
+"""The learning rates beside the chosen one at which an answer is checked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
     """One training: everything a worker needs, as plain data. Equal plans give equal results.
@@ -43,7 +48,7 @@ class PlannedRun:
         protocol: How it is trained and tested.
         callbacks: Callbacks of its own, each with `class_path` and `init_args`.
         trainer: Options of the Trainer of its own.
-        kind: A training with its test, or a search of the learning rate.
+        kind: A training with its test, the same at half or double the learning rate, or a search of the rate.
         made_from: Digests of the images (`data`) and of the network's code (`code`). They are not part of the plan:
             a finished run that was made from other data or code is only repeated when the user asks for it.
     """
@@ -55,18 +60,21 @@ class PlannedRun:
     protocol: Protocol
     callbacks: Sequence[Mapping[str, Any]] = ()
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    kind: Literal["train", "search"] = "train"
+    kind: Literal["train", "search"] | Neighbour = "train"
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """What people see."""
-        return f"{self.name}, {'learning rate' if self.kind == 'search' else f'seed {self.seed}'}"
+        if self.kind == "search":
+            return f"{self.name}, learning rate"
+        return f"{self.name}, seed {self.seed}" + (f", {self.kind} rate" if self.kind in RATE_FACTORS else "")
 
     @property
     def folder(self) -> Path:
         """The run's folder, relative to the study's."""
-        return Path("runs") / folder_name(self.name) / ("lr_find" if self.kind == "search" else f"seed_{self.seed}")
+        seed = f"seed_{self.seed}" + (f"_{self.kind}_rate" if self.kind in RATE_FACTORS else "")
+        return Path("runs") / folder_name(self.name) / ("lr_find" if self.kind == "search" else seed)
 
     @property
     def fingerprint(self) -> str:

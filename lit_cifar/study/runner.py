@@ -18,6 +18,7 @@ from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run_parts import check_run
 from lit_cifar.study.schema import Study
+from lit_cifar.study.sensitivity import with_firmness
 from lit_cifar.study.session import Session
 from lit_cifar.study.study_data import StudyData
 from lit_cifar.study.terminal import print_result
@@ -62,6 +63,7 @@ def conduct(
         session = Session(study, data, folder, engine=engine, console=console, fresh=fresh, clock=clock)
         _search(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
+        _vary_rates(session, looks)
         result = collect(session, looks, command)
     print_result(result, folder, console)
     return result
@@ -72,6 +74,21 @@ def _search(session: Session) -> None:
         session.search()
     except OutOfTime as over:
         raise UserError("The time budget was over before the learning rates were found: give more --minutes.") from over
+
+
+def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
+    """Repeat seeds of the runs of answered questions at other learning rates, if the study wants that."""
+    study = session.study
+    seeds = min(study.sensitivity, looks[-1].seeds)
+    results, histories = session.results, session.histories
+    answered = [a.question for a in answer_questions(study, results, histories, looks) if a.verdict.settled]
+    names = {name for question in answered for name in (question.treatment, question.baseline)}
+    if seeds and names:
+        session.console.print(f"Repeating {seeds} seeds of {len(names)} runs at half and twice their learning rates.")
+        try:
+            session.vary_rates(seeds=range(seeds), names=names)
+        except OutOfTime:
+            session.console.print("The time budget is over.")
 
 
 def check_runs(study: Study) -> None:
@@ -92,11 +109,12 @@ def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResul
     seeds, results = looks[-1].seeds, session.results
     results = results[results["seed"] < seeds]
     histories = {(run, seed): epochs for (run, seed), epochs in session.histories.items() if seed < seeds}
+    answers = answer_questions(session.study, results, histories, looks)
     result = StudyResult(
         study=session.study,
         results=results,
         summary=summarize(results),
-        answers=answer_questions(session.study, results, histories, looks),
+        answers=with_firmness(answers, session.study, results, histories, session.varied),
         looks=looks,
         histories=histories,
         data_source=session.data.name,

@@ -40,6 +40,7 @@ def _names_a_class(callback: dict[str, Any]) -> dict[str, Any]:
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
+SomeSeeds = Annotated[int, Field(ge=0, le=MOST_SEEDS)]
 SeedsOrAuto = Seeds | Literal["auto"]
 LearningRate = Annotated[float, Field(gt=0)] | Literal["search", "variant"]
 MeasureName = Annotated[str, AfterValidator(_known_measure)]
@@ -115,10 +116,12 @@ class Changes(Protocol):
     Args:
         seeds: The number of seeds, or `auto`; None leaves the study's own.
         max_seeds: The most seeds with `auto`; None leaves the study's own.
+        sensitivity: Seeds that are repeated at other learning rates; None leaves the study's own.
     """
 
     seeds: SeedsOrAuto | None = None
     max_seeds: Seeds | None = None
+    sensitivity: SomeSeeds | None = None
 
 
 class Question(_Checked):
@@ -155,6 +158,8 @@ class Study(_Checked):
         description: A few sentences for the report.
         seeds: How many seeds each run is trained with: 0, 1, 2, …; `auto` adds seeds until every question is answered.
         max_seeds: The most seeds with `auto`.
+        sensitivity: How many seeds are repeated at half and at twice the learning rate, to see whether the answers
+            stand; 0 is none.
         protocol: What is the same for all runs.
         questions: What is asked about the runs.
         quick: What `--quick` changes.
@@ -168,6 +173,7 @@ class Study(_Checked):
     description: str = ""
     seeds: SeedsOrAuto = "auto"
     max_seeds: Seeds = 32
+    sensitivity: SomeSeeds = 0
     protocol: Protocol = Protocol()
     questions: Sequence[Question] = ()
     quick: Changes = Changes()
@@ -218,6 +224,7 @@ class Study(_Checked):
         update = {
             "seeds": changes.seeds or self.seeds,
             "max_seeds": changes.max_seeds or self.max_seeds,
+            "sensitivity": self.sensitivity if changes.sensitivity is None else changes.sensitivity,
             "protocol": self.protocol.model_copy(update=given),
             "runs": {name: run.without(given) for name, run in self.runs.items()},
         }

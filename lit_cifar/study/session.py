@@ -16,7 +16,7 @@ from lit_cifar.study.clock import Clock
 from lit_cifar.study.engines.base import Engine, run_all
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
-from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
+from lit_cifar.study.plan import RATE_FACTORS, Neighbour, PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.schema import Study
 from lit_cifar.study.study_data import StudyData
@@ -68,6 +68,7 @@ class Session:
             for name, run in study.runs.items()
         }
         self._done: dict[RunKey, PlannedRun] = {}
+        self._varied: list[tuple[PlannedRun, Row]] = []
         adopt_former_folders(study.runs, folder)
 
     def search(self) -> None:
@@ -90,6 +91,28 @@ class Session:
         """
         planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
         self._do([run for run in planned if (run.name, run.seed) not in self._done], keep=True)
+
+    def vary_rates(self, *, seeds: Iterable[int], names: Iterable[str]) -> None:
+        """Repeat some runs at half and at double their learning rates; `varied` has what they find.
+
+        Raises:
+            OutOfTime: If the time budget is over; the runs that are finished are kept.
+        """
+        planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
+        ok = [run for run in planned if self.rows[run.name, run.seed]["status"] == "ok"]
+        self._do([self._at_rate(run, neighbour) for run in ok for neighbour in RATE_FACTORS])
+
+    @property
+    def varied(self) -> dict[Neighbour, tuple[pd.DataFrame, dict[RunKey, pd.DataFrame]]]:
+        """The rows and the epochs of the runs at half and at double the learning rate."""
+        by_rate = {kind: [(run, row) for run, row in self._varied if run.kind == kind] for kind in RATE_FACTORS}
+        return {
+            kind: (
+                pd.DataFrame([row for _, row in found], columns=None if found else ["run", "seed", "status"]),
+                {(run.name, run.seed): history(run, self.folder) for run, _ in found},
+            )
+            for kind, found in by_rate.items()
+        }
 
     def prepared(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         """The runs with the learning rates found for them, and what they are made from."""
@@ -145,6 +168,10 @@ class Session:
         rate = self.learning_rates[run.name]
         return replace(run, protocol=run.protocol.model_copy(update={"learning_rate": rate}))
 
+    def _at_rate(self, run: PlannedRun, neighbour: Neighbour) -> PlannedRun:
+        rate = RATE_FACTORS[neighbour] * self.rows[run.name, run.seed]["lr"]
+        return replace(run, kind=neighbour, protocol=run.protocol.model_copy(update={"learning_rate": rate}))
+
     def _do(self, runs: Sequence[PlannedRun], *, keep: bool = False) -> list[Row]:
         """Do what isn't done yet; the rows in the order of finishing. `keep` puts them into `results.csv`."""
         rows = []
@@ -154,6 +181,8 @@ class Session:
             ):
                 progress.finished(run, row, here=here)
                 rows.append(row)
+                if run.kind in RATE_FACTORS:
+                    self._varied.append((run, row))
                 if keep:
                     self._done[run.name, run.seed] = run
                     self.rows[run.name, run.seed] = {**row, "data_source": self.data.name}

@@ -39,7 +39,8 @@ def answer_lines(result: StudyResult) -> Iterator[str]:
     for number, answer in enumerate(result.answers, 1):
         verdict, comparison = answer.verdict.answer.capitalize(), answer.verdict.comparison
         effect = effect_cell(answer.measure, comparison)
-        yield f"Q{number} {verdict}. {answer.question.ask} {effect}, {count(comparison.n, 'seed')}"
+        firmness = "" if answer.firmness is None else ", firm" if answer.firmness.firm else ", not firm"
+        yield f"Q{number} {verdict}. {answer.question.ask} {effect}, {count(comparison.n, 'seed')}{firmness}"
 
 
 def table(result: StudyResult) -> Table:

@@ -84,6 +84,24 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Firmness:
+    """Whether an answer stands at other learning rates.
+
+    Args:
+        seeds: The number of seeds that were repeated at other rates.
+        fails: Where it has another sign: "twice ELU's learning rate".
+    """
+
+    seeds: int
+    fails: tuple[str, ...]
+
+    @property
+    def firm(self) -> bool:
+        """Whether the answer has the same sign at all rates."""
+        return not self.fails
+
+
+@dataclass(frozen=True)
 class Evidence:
     """P-values of "the mean gain isn't above the threshold" and "isn't below it", corrected for the looks."""
 

@@ -23,6 +23,7 @@ from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.statistics import Pairs, estimate
+from lit_cifar.study.study_data import open_data
 from lit_cifar.study.verdicts import Answer, Asked, Verdict, judge
 
 SD = 0.8 / math.sqrt(2)
@@ -158,7 +159,7 @@ def test_a_made_up_study_is_answered_by_its_truth(
             Question(ask="As good?", treatment="nothing", baseline="ELU", margin=0.01, kind="as good"),
         ],
     )
-    data = {"source": "folder", "data_dir": str(pictures)}
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
     result = runner.conduct(
         study, data, tmp_path / "s", engine=partial(made_up), command="", console=Console(file=io.StringIO())
     )

@@ -64,7 +64,7 @@ def run_in_stacks(
     searches = [run for run in runs if run.kind == "search"]
     if searches:
         yield from others(searches, study_folder, report)
-    for stack in _plan_stacks([run for run in runs if run.kind == "train"], study_folder, replicas):
+    for stack in _plan_stacks([run for run in runs if run.kind != "search"], study_folder, replicas):
         yield from _run_stack(stack, report, others)
 
 

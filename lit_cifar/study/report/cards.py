@@ -9,7 +9,7 @@ from lit_cifar.study.report.page import Card, Cell, Section
 from lit_cifar.study.report.pictures import differences_picture, shrinking_pictures
 from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell, p_value
 from lit_cifar.study.result import StudyResult
-from lit_cifar.study.verdicts import VERDICT_RULE
+from lit_cifar.study.verdicts import VERDICT_RULE, Firmness
 
 
 def answers_section(result: StudyResult) -> Section:
@@ -58,6 +58,15 @@ def _notes(answer: Answer) -> Iterator[str]:
         yield "All pairs have the same difference."
     yield from _notes_on_ties(answer)
     yield from _notes_on_failures(answer)
+    if answer.firmness is not None:
+        yield _firmness(answer.firmness)
+
+
+def _firmness(firmness: Firmness) -> str:
+    seeds = count(firmness.seeds, "seed")
+    if firmness.firm:
+        return f"Firm: the same at half and at twice the learning rate of either run ({seeds})."
+    return f"Not firm: another sign at {' and '.join(firmness.fails)} ({seeds})."
 
 
 def _notes_on_ties(answer: Answer) -> Iterator[str]:

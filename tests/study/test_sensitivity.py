@@ -1,0 +1,82 @@
+"""Answers that hang on a learning rate: made-up studies whose accuracies depend on it in a known way."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lit_cifar.study import runner
+from lit_cifar.study.engines.base import FinishedRun
+from lit_cifar.study.finished import keep
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.run import Report
+from lit_cifar.study.schema import Question, Run, Study
+from lit_cifar.study.study_data import open_data
+from lit_cifar.study.terminal import answer_lines
+
+BEST = {"steady": (0.55, 0.01), "touchy": (0.53, 0.05), "ELU": (0.5, 0.01)}
+"""Each run's accuracy at its learning rate, and what half or twice the rate costs."""
+
+
+def made_up(runs: Sequence[PlannedRun], folder: Path, report: Report) -> Iterator[FinishedRun]:
+    """An engine that doesn't train: a run's accuracy is the truth at its learning rate and a seed's luck."""
+    for run in runs:
+        best, cost = BEST[run.name]
+        rate = run.protocol.learning_rate
+        assert isinstance(rate, float)
+        accuracy = best - cost * abs(np.log2(rate / 0.001)) + np.random.default_rng(run.seed).normal(0, 0.001)
+        row = {"run": run.name, "variant": "ELU", "seed": run.seed, "lr": rate, "status": "ok", "reason": ""}
+        row |= {"test_acc": accuracy + 0.001 * (run.seed % 2) * len(run.name), "val_acc": 0.5, "epochs": 1}
+        row |= {"best_epoch": 1, "seconds_per_epoch": 1.0}
+        keep(row, run, folder / run.folder)
+        yield run, row, True
+
+
+@pytest.fixture
+def study() -> Study:
+    questions = [Question(ask=f"Is {name} better?", treatment=name, baseline="ELU") for name in ("steady", "touchy")]
+    runs = {name: Run(model={"variant": "ELU"}, learning_rate=0.001) for name in BEST}
+    return Study(title="Made up", runs=runs, questions=questions, sensitivity=3)
+
+
+def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
+    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
+    console = Console(file=io.StringIO(), record=True, width=200)
+    result = runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+    steady, touchy = result.answers
+    assert steady.verdict.answer == touchy.verdict.answer == "yes"
+    assert steady.firmness is not None
+    assert touchy.firmness is not None
+    assert (steady.firmness.firm, steady.firmness.seeds) == (True, 3)
+    assert touchy.firmness.fails == ("half touchy's learning rate", "twice touchy's learning rate")
+    first, second = answer_lines(result)
+    assert first.endswith("4 seeds, firm")
+    assert second.endswith("4 seeds, not firm")
+    rates = {
+        path.parent.name: json.loads(path.read_text())["row"]["lr"]
+        for path in (tmp_path / "s/runs/steady").rglob("result.json")
+    }
+    assert [rates[f"seed_0{which}"] for which in ("", "_half_rate", "_double_rate")] == [0.001, 0.0005, 0.002]
+    assert "seed_3_half_rate" not in rates
+    assert set(result.results["lr"]) == {0.001}  # the repeated runs count for nothing else
+
+
+def test_without_sensitivity_nothing_is_repeated_or_claimed(
+    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
+    plain = study.model_copy(update={"sensitivity": 0})
+    console = Console(file=io.StringIO())
+    result = runner.conduct(plain, data, tmp_path / "s", engine=made_up, command="", console=console)
+    assert [answer.firmness for answer in result.answers] == [None, None]
+    assert not list((tmp_path / "s").rglob("*_rate"))
