@@ -17,8 +17,10 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     LearningRateFinder,
     ModelCheckpoint,
+    ModelSummary,
     OnExceptionCheckpoint,
     ProgressBar,
+    RichModelSummary,
     TQDMProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -27,19 +29,23 @@ from lightning.pytorch.loggers import Logger
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
 from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
 from lit_cifar.callbacks.run_description import SaveConfig
+from lit_cifar.commands import help  # noqa: A004 - the command line's help
 from lit_cifar.commands.checkpoint_options import data_options
+from lit_cifar.commands.fit_outcome import remove_unless_begun, summary
 from lit_cifar.commands.recalled_variant import recalled_variant
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints, resume
-from lit_cifar.training.loggers import EventsFile, run_loggers
+from lit_cifar.training.loggers import EventsFile, new_version, run_loggers
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
-from lit_cifar.utils.parser import OneLineErrorParser
+from lit_cifar.utils.parser import OneLineErrorParser, command_parsers
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
+LAYERS = 3
+"""How deep the model summary looks into the network: down to its layers."""
 REFUSED: dict[type[Callback], str] = {
     LearningRateFinder: "it changes the learning rate after config.yaml has been written. Use `lit-cifar lr-find`.",
     BatchSizeFinder: "it changes the batch size after config.yaml has been written. Give --data.batch_size N.",
@@ -65,7 +71,7 @@ class LitCifarCLI(LightningCLI):
             CIFAR10DataModule,
             args=[*(self.began_with or [args[0], *self._known(args)]), *args[1:]],
             parser_class=OneLineErrorParser,
-            parser_kwargs={"prog": "lit-cifar", "description": "Train and measure a variant on CIFAR-10."},
+            parser_kwargs={"prog": "lit-cifar", **self.parser_options()},
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
@@ -76,6 +82,17 @@ class LitCifarCLI(LightningCLI):
                 "callbacks": default_callbacks(),
             },
         )
+
+    @staticmethod
+    def parser_options() -> dict[str, dict[str, Any]]:
+        """Usage and description of each command."""
+        return help.parser_options()
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's parsers, with the options that matter first in their help."""
+        super().setup_parser(*args, **kwargs)
+        for parser in command_parsers(self.parser):
+            help.arrange(parser)
 
     def _known(self, args: Sequence[str]) -> list[str]:
         """Options that the checkpoint decides where the command line says nothing."""
@@ -144,6 +161,19 @@ class LitCifarCLI(LightningCLI):
         with alone_in_run(Path(str(logger.log_dir))) if is_run and logger else nullcontext():
             self.trainer.fit(model, datamodule=datamodule, **arguments)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            if not self.continued:
+                remove_unless_begun(self.trainer)
+            raise
+
+    def after_fit(self) -> None:
+        """Say what came out."""
+        if self.trainer.is_global_zero and (text := summary(self.trainer, self.model)):
+            print(text)
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -154,9 +184,14 @@ class LitCifarCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         if given["logger"] in (None, True):
             kwargs["logger"] = self._loggers()
+        elif given["logger"] is False and given["default_root_dir"] is None:
+            kwargs["default_root_dir"] = str(self._folder())  # where checkpoints and config.yaml go
         if self.subcommand in EVALUATION_COMMANDS:
             kwargs["enable_checkpointing"] = False
         own = _listed(given["callbacks"])
+        if given["enable_model_summary"] is not False and not any(isinstance(it, ModelSummary) for it in own):
+            own = [*own, RichModelSummary(max_depth=LAYERS)]
+            kwargs["callbacks"] = own
         if given["enable_progress_bar"] is not False and not any(isinstance(it, ProgressBar) for it in own):
             kwargs["callbacks"] = [*own, TQDMProgressBar(refresh_rate=20)]
         kwargs["plugins"] = [*_listed(given["plugins"]), checkpoints.WholeFiles()]
@@ -165,6 +200,12 @@ class LitCifarCLI(LightningCLI):
         _refuse(trainer.callbacks)  # type: ignore[attr-defined]
         trainer.callbacks += self._last_callbacks()  # type: ignore[attr-defined]
         return trainer
+
+    def _folder(self) -> Path:
+        """The folder of a run without a logger."""
+        if self.continued:
+            return resume.run_folder(self.continued)
+        return new_version(LOGS / str(self.subcommand) / type(self.model.variant).__name__)
 
     def _loggers(self) -> list[Logger]:
         if self.continued:

@@ -31,6 +31,8 @@ PASSED_ON = (
 )
 """Options of the Trainer that range tests and confirm runs use."""
 
+DESCRIPTION = "Search a learning rate: a range test, then short trainings with --confirm. Takes all options of `fit`."
+
 
 def lr_find(arguments: Sequence[str]) -> None:
     """Search a learning rate and print the line to paste into `fit`."""
@@ -44,6 +46,14 @@ class _LRFindCLI(LitCifarCLI):
     def __init__(self, args: list[str], *, typed: list[str]) -> None:
         self.typed = typed
         super().__init__(args)
+
+    @staticmethod
+    def parser_options() -> dict[str, dict[str, Any]]:
+        """Usage and description, under the name of the command it is made from."""
+        return {"fit": {"description": DESCRIPTION, "usage": "lit-cifar lr-find --model.variant NAME [options]"}}
+
+    def after_fit(self) -> None:
+        """A search leaves no run to describe."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

@@ -40,7 +40,8 @@ class EventsFile(TensorBoardLogger):
     def version(self) -> int | str:
         """Of a new run the first free number, which is taken by making its folder: another run may start right now."""
         if self._version is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            self._version = _taken(Path(self.root_dir), self._get_next_version())
+            made = new_version(Path(self.root_dir), self._get_next_version())
+            self._version = int(made.name.removeprefix("version_"))
         return super().version
 
     @rank_zero_only
@@ -58,8 +59,8 @@ class EventsFile(TensorBoardLogger):
             raise
 
 
-def _taken(folder: Path, first: int) -> int:
-    """The number of the first `version_N` in a folder that could be made; the folder is made, too."""
+def new_version(folder: Path, first: int = 0) -> Path:
+    """Make and return the folder `version_N` with the first free N: another run may start right now."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -68,7 +69,7 @@ def _taken(folder: Path, first: int) -> int:
         with suppress(FileExistsError):
             (folder / f"version_{version}").mkdir()
             break
-    return version
+    return folder / f"version_{version}"
 
 
 class MetricsFile(CSVLogger):

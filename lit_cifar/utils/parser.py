@@ -90,12 +90,14 @@ def class_before_options(arguments: Sequence[str]) -> list[str]:
 
 def options(parser: LightningArgumentParser) -> list[str]:
     """The names of all options of a parser and of its commands, without dashes; those of the variants included."""
-    actions = [*parser._actions]
-    for action in parser._actions:
-        for command in getattr(action, "_name_parser_map", {}).values():
-            actions += command._actions
+    actions = [action for one in (parser, *command_parsers(parser)) for action in one._actions]
     names = {action.dest for action in actions if action.option_strings}
     if "model.variant" not in names:
         return sorted(names)
     knobs = {f"model.variant.{knob}" for name in variants.available() for knob in variants.get(name).hyperparameters()}
     return sorted(names | knobs)
+
+
+def command_parsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
+    """The parsers of a parser's commands; none where jsonargparse keeps them elsewhere."""
+    return [command for action in parser._actions for command in getattr(action, "_name_parser_map", {}).values()]

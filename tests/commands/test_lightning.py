@@ -40,6 +40,43 @@ def test_fit_leaves_what_the_readme_says(fitted: Path) -> None:
     assert set(metrics["epoch"]) == {0, 1}
 
 
+def test_a_finished_fit_says_what_came_out_and_what_to_type_next(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path
+) -> None:
+    code, out, err = lit_cifar("fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--trainer.max_epochs", 3)
+    assert code == 0, err
+    best = "logs/fit/ELU/version_0/checkpoints/best.ckpt"
+    losses = pd.read_csv("logs/fit/ELU/version_0/metrics.csv").groupby("epoch")["val/loss"].first()
+    assert f"Best epoch: {losses.argmin() + 1} of 3 (val/loss {losses.min():.4f}). Learning rate: 0.0002" in out
+    assert f"Best weights: {best}\nNext: lit-cifar test --ckpt_path {best}\n" in out
+    assert "network.body.hidden_01" in out, "the model summary shows the layers"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [("--data.val_size", 119), ("--model.compile", "true", "--model.variant.depth", 0), ("--data.batch_size", 0)],
+)
+def test_failed_starts_leave_no_folder(
+    mistake: tuple[object, ...], lit_cifar: Run, on_pictures: list[object], workspace: Path
+) -> None:
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *SMALL, *on_pictures, *mistake)
+    assert code == 1
+    assert err.count("lit-cifar: error:") == 1
+    assert not list(workspace.glob("logs/*/*/version_*"))
+
+
+def test_help_starts_with_what_matters(lit_cifar: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    for command, first in (("fit", "Train one variant"), ("lr-find", "Search a learning rate")):
+        with pytest.raises(SystemExit):
+            lit_cifar(command, "--help")
+        out = capfd.readouterr().out
+        assert out.startswith(f"usage: lit-cifar {command} --model.variant NAME [options]\n\n{first}")
+        headings = [line for line in out.splitlines() if re.fullmatch(r"[A-Z][^.]*:", line)]
+        assert headings[:3] == ["Model:", "Data:", "Early stopping:"]
+        assert headings[-2:] == ["Checkpoint:", "Trainer (Lightning's):"]
+        assert "Disabled by default" not in out.split("--trainer.max_epochs")[1].split("--trainer.min_epochs")[0]
+
+
 def test_config_of_a_run_repeats_it(fitted: Path, lit_cifar: Run) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     assert config["model"]["variant"]["init_args"]["depth"] == 2
@@ -293,7 +330,9 @@ def test_other_loggers_and_none(lit_cifar: Run, on_pictures: list[object], works
             "--trainer.logger", logger, *save_dir,
         )  # fmt: skip
         assert code == 0, err
+        assert {path.name for path in workspace.iterdir()} <= {"elsewhere", "logs"}, "nothing beside the logs"
     assert list(Path("elsewhere").rglob("metrics.csv"))
+    assert list(Path("logs/fit/ELU").glob("version_*/checkpoints/best.ckpt"))
 
 
 NO_FOLDER = """\

@@ -1,0 +1,54 @@
+"""What `--help` says of `fit`, `validate`, `test` and `predict`: the options that matter first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+DESCRIPTIONS = {
+    "fit": "Train one variant and keep its best weights. Ctrl-C stops and saves; --ckpt_path last continues.",
+    "validate": "Measure a checkpoint on the validation images.",
+    "test": "Measure a checkpoint on the test images, with MC dropout if --model.mc_samples is given.",
+    "predict": "Name the class of pictures.",
+}
+EXAMPLES = {
+    "fit": "lit-cifar fit --model.variant NAME [options]",
+    "validate": "lit-cifar validate --ckpt_path FILE [options]",
+    "test": "lit-cifar test --ckpt_path FILE [options]",
+    "predict": "lit-cifar predict --ckpt_path FILE [--data.pictures PATH] [options]",
+}
+TITLES = {
+    "Trains, tests and predicts": "Model",
+    "CIFAR-10 from": "Data",
+    "Monitor a metric": "Early stopping",
+    "Save the model after": "Best checkpoint",
+    "Write histograms": "Histograms in TensorBoard",
+    "Print what a test": "What a test reports",
+    "Write what `predict`": "Predictions",
+    "Runs the full": "Checkpoint",
+    "Perform one evaluation": "Checkpoint",
+    "Run inference": "Checkpoint",
+    "Customize every aspect": "Trainer (Lightning's)",
+}
+"""Titles of groups of options by the beginning of Lightning's; in this order, after the general options."""
+
+MAX_EPOCHS = "Maximum number of epochs."
+
+
+def parser_options() -> dict[str, dict[str, Any]]:
+    """Arguments of each command's parser."""
+    return {name: {"description": text, "usage": EXAMPLES[name]} for name, text in DESCRIPTIONS.items()}
+
+
+def arrange(parser: LightningArgumentParser) -> None:
+    """Give groups of options short titles, and put those that matter first."""
+    places = list(dict.fromkeys(TITLES.values()))
+    groups: Any = parser._action_groups
+    for group in groups:
+        beginning = next((start for start in TITLES if str(group.title).startswith(start)), None)
+        group.title = TITLES[beginning] if beginning else group.title
+    groups.sort(key=lambda group: places.index(str(group.title)) if group.title in places else -1)
+    for action in parser._actions:
+        if action.dest == "trainer.max_epochs":
+            action.help = MAX_EPOCHS
