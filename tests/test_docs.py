@@ -142,6 +142,14 @@ def test_text_shared_with_the_readme_exists(page: Path) -> None:
         assert "](" not in shared, f"{section}: a link that is right in one place is wrong in the other"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_notebook_has_its_links(path: Path) -> None:
+    page = (ROOT / "docs/notebooks.md").read_text(encoding="utf-8")
+    place = f"lit-cifar/lit_cifar/blob/main/examples/{path.name})"
+    assert f"(https://github.com/{place}" in page
+    assert f"(https://colab.research.google.com/github/{place}" in page
+
+
 @pytest.mark.parametrize("page", [*OTHERS[:2], *PAGES], ids=lambda page: page.name)
 def test_files_of_the_project_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(
