@@ -56,6 +56,7 @@ def conduct(
             `fresh` is false, or the time budget is over before there is a result.
     """
     clock = Clock(minutes)
+    study = data.fitted(study)
     console.print(f"[bold]{escape(study.title)}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
     console.print(f"Data: {data.name}. Folder: {folder}", highlight=False, markup=False)
     with alone_in(folder):

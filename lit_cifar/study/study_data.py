@@ -9,7 +9,9 @@ from typing import Any
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.sources import settled
+from lit_cifar.data.splits import DEFAULT_SHARE
 from lit_cifar.study.fingerprints import data_fingerprint
+from lit_cifar.study.schema import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,13 @@ class StudyData:
         arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size; the source is never `auto`.
         name: What every artifact calls the images.
         fingerprint: A digest of the images.
+        train_images: Number of images to train and validate with; None if it isn't known.
     """
 
     arguments: Mapping[str, Any]
     name: str
     fingerprint: str
+    train_images: int | None = None
 
     @property
     def label(self) -> str:
@@ -33,6 +37,19 @@ class StudyData:
         if source == "folder":
             return Path(self.arguments["data_dir"]).resolve().name
         return "" if source == "cifar10" else source
+
+    def fitted(self, study: Study) -> Study:
+        """The study without its `train_size` if there are no more images than that."""
+        size, images = study.protocol.train_size, self.train_images
+        if size is None or images is None or size < _without_validation(images, study.protocol.val_size):
+            return study
+        return study.model_copy(update={"protocol": study.protocol.model_copy(update={"train_size": None})})
+
+
+def _without_validation(images: int, val_size: float | None) -> float:
+    """About how many of the images are left for training."""
+    share = DEFAULT_SHARE if val_size is None else val_size
+    return images * (1 - share) if share < 1 else images - share
 
 
 def open_data(arguments: Mapping[str, Any]) -> StudyData:
@@ -47,4 +64,9 @@ def open_data(arguments: Mapping[str, Any]) -> StudyData:
     source = CIFAR10DataModule(**arguments).source
     source.prepare()
     chosen = {**arguments, "source": settled(arguments["source"], source)}  # workers must not choose again
-    return StudyData(arguments=chosen, name=source.name, fingerprint=data_fingerprint(source))
+    return StudyData(
+        arguments=chosen,
+        name=source.name,
+        fingerprint=data_fingerprint(source),
+        train_images=len(source.train()),
+    )

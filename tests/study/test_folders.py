@@ -56,6 +56,13 @@ def test_a_study_begun_by_an_earlier_version_goes_on_in_its_folder(workspace: Pa
     assert default_folder(study.changed(Changes(max_epochs=2)), images) != former
 
 
+@pytest.mark.parametrize(("images", "kept"), [(50_000, 10_000), (11_200, 10_000), (11_000, None), (100, None)])
+def test_a_study_takes_all_images_where_there_are_fewer_than_it_wants(images: int, kept: int | None) -> None:
+    study = variants_study(["ELU"]).changed(Changes(train_size=10_000))
+    there = StudyData(arguments={}, name="", fingerprint="", train_images=images)
+    assert there.fitted(study).protocol.train_size == kept
+
+
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     study = variants_study(["ELU", "SELU"])
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
-from lit_cifar.study.run_parts import build_model
+from lit_cifar.study.run_parts import build_model, check_run
 from lit_cifar.study.schema import Changes, Protocol, Study
 from lit_cifar.study.study_file import load_study, parse_study, shipped_studies
 from lit_cifar.study.variants_study import variants_study
@@ -46,9 +46,25 @@ def parse(text: str) -> Study:
 def test_shipped_studies_parse_and_build(name: str) -> None:
     study = load_study(name)
     for run in study.runs.values():
-        build_model(run.model)
-    assert study.quickly().seeds < study.seeds
+        check_run(run)
+    assert study.quickly().most_seeds <= study.most_seeds
     assert study.quickly().protocol.max_epochs < study.protocol.max_epochs
+
+
+@pytest.mark.parametrize("name", sorted({*shipped_studies()} - {"students"}))
+def test_shipped_studies_give_every_run_the_same_chance(name: str) -> None:
+    study = load_study(name)
+    lengths = {(study.run_protocol(run).max_epochs, study.run_protocol(run).patience) for run in study.runs}
+    assert len(lengths) == 1, "runs of different lengths are compared"
+    assert study.seeds == "auto"
+    assert sum(question.primary for question in study.questions) == 1
+    assert all(question.margin for question in study.questions)
+    assert {question.treatment for question in study.questions} | {
+        question.baseline for question in study.questions
+    } <= set(study.runs)
+    for question in study.questions:
+        about_mc = (question.baseline_measure or question.measure) != question.measure
+        assert about_mc or question.treatment != question.baseline
 
 
 def test_plan_goes_seed_by_seed() -> None:
