@@ -7,9 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EpochTime(Callback):
-    """Log how long the training part of each epoch took, validation not counted.
+    """Log how long the training part of each epoch took, without validation.
 
-    As `train/seconds`, and as `train/images_per_second` over all processes.
+    It is logged as `train/seconds`, and as `train/images_per_second` over all processes.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class EpochTime(Callback):
         self._seconds_before, self._images = state_dict["seconds"], state_dict["images"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A continued epoch goes on from here."""
+        """Continue the clock of a continued epoch."""
         self._started = perf_counter() - self._seconds_before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,9 +18,9 @@ class Histograms(Callback):
 
     def __init__(self, every_n_epochs: int = 0, images: int = 500) -> None:
         if every_n_epochs < 0:
-            raise UserError(f"--histograms.every_n_epochs {every_n_epochs} is negative: use 0 for no histograms.")
+            raise UserError(f"every_n_epochs={every_n_epochs} is negative: use 0 for no histograms.")
         if images < 1:
-            raise UserError(f"--histograms.images {images} is too small: use at least 1.")
+            raise UserError(f"images={images} is too small: use at least 1.")
         self.every_n_epochs = every_n_epochs
         self.images = images
 

@@ -10,11 +10,11 @@ from lit_cifar.training.resume import CHECKPOINTS, LAST
 
 
 class LastCheckpoint(Checkpoint):
-    """Keep `checkpoints/last.ckpt` in the run's folder: where `fit --ckpt_path last` goes on.
+    """Keep `checkpoints/last.ckpt` in the run's folder, from which `fit --ckpt_path last` continues.
 
-    It is saved at the end of every epoch and moved into place once the epoch's metrics are on disk as well, so that
-    whenever a run is killed, the checkpoint and `metrics.csv` tell of the same epochs. It must come after the
-    callbacks whose state it saves. (ModelCheckpoint's own `save_last` saves only when the best weights are saved.)
+    It is saved at the end of every epoch and moved into place once the epoch's metrics are on disk as well. So whenever
+    a run is killed, the checkpoint and `metrics.csv` contain the same epochs. The callback must come after those whose
+    state it saves. (ModelCheckpoint's `save_last` saves only when the best weights are saved.)
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class LastCheckpoint(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.path = Path(trainer.log_dir or trainer.default_root_dir) / CHECKPOINTS / LAST
         if trainer.is_global_zero:
-            for leftover in self.path.parent.glob(".*.ckpt*"):  # of a run that was killed while it wrote
+            for leftover in self.path.parent.glob(".*.ckpt*"):  # of a run that was killed while writing
                 leftover.unlink()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Paths of a run's folder that was moved, or is called by another name from here, become today's."""
+        """Correct the paths in the state of checkpoint callbacks if the run's folder has been moved."""
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)
             now = getattr(callback, "dirpath", None)
@@ -57,7 +57,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def _rename(state: dict[str, Any], before: str, now: str) -> None:
-    """Change the folder in a ModelCheckpoint's state."""
+    """Replace the folder in a ModelCheckpoint's state."""
     for name, value in state.items():
         if isinstance(value, str) and name.endswith("path"):
             state[name] = value.replace(before, now, 1)

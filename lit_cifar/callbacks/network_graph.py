@@ -10,7 +10,7 @@ from lit_cifar.training.tensorboard import writers
 
 
 class NetworkGraph(Callback):
-    """Write the network's graph to TensorBoard; a network that can't be traced has none."""
+    """Write the network's graph to TensorBoard, if it can be traced."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         image = trainer.datamodule.val_images[:1].to(pl_module.device)  # type: ignore[attr-defined]
@@ -19,5 +19,5 @@ class NetworkGraph(Callback):
                 warnings.simplefilter("ignore")
                 try:
                     writer.add_graph(pl_module.network, image)
-                except Exception as error:  # noqa: BLE001 - a picture less is no reason not to train
+                except Exception as error:  # noqa: BLE001 - training works without a graph
                     print(f"TensorBoard gets no graph of this network: {str(error).partition(chr(10))[0]}")

@@ -10,7 +10,7 @@ from lit_cifar.utils.errors import UserError
 
 
 class NonFiniteLossError(UserError):
-    """Training has blown up: the loss is NaN or infinite."""
+    """Training has diverged: the loss is NaN or infinite."""
 
 
 class StopOnNonFiniteLoss(Callback):
@@ -40,5 +40,5 @@ def blown_up(loss: float, epoch: int, batch: int) -> str:
     """What to tell of a loss that is NaN or infinite."""
     return (
         f"The loss became {loss} in epoch {epoch}, batch {batch}: training has blown up. A smaller learning rate "
-        "usually helps: --model.learning_rate X."
+        "usually helps."
     )

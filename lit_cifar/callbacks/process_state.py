@@ -37,7 +37,7 @@ class ProcessState(Callback):
         if len(states) != trainer.world_size:
             raise UserError(
                 f"The run was trained by {len(states)} processes, and now there are {trainer.world_size}: to continue "
-                f"it, give --trainer.devices {len(states)}."
+                f"it, give devices={len(states)}."
             )
         self._loaded = states[trainer.global_rank]
 
@@ -68,7 +68,7 @@ def _check_end_of_one_cycle(trainer: Trainer) -> None:
         if planned and planned != trainer.estimated_stepping_batches:
             raise UserError(
                 f"A one-cycle run ends where it was planned to end, after {planned} steps, and not after "
-                f"{trainer.estimated_stepping_batches}: leave out --trainer.max_epochs."
+                f"{trainer.estimated_stepping_batches}: leave max_epochs as it was."
             )
 
 

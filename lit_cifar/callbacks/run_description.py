@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
@@ -37,12 +38,26 @@ def describe_run(writer: SummaryWriter, variant: variants.Variant, data_source: 
 class SaveConfig(SaveConfigCallback):
     """Save a run's configuration as `config.yaml`, as Lightning does, and show it in TensorBoard's Text tab.
 
-    No file is written if the logger has no folder, as MLflow's with a database or a server.
+    No file is written if the logger has no folder, such as MLflow's with a database or a server. The file of a run that
+    is continued is replaced when training goes on, so a run that refuses to go on keeps its file.
+
+    Args:
+        arguments: Those of Lightning's class.
+        continued: Whether a run is continued.
+        options: Those of Lightning's class.
     """
+
+    def __init__(self, *arguments: Any, continued: bool = False, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.continued = continued
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.save_to_log_dir = trainer.log_dir is not None  # which Lightning asserts
-        super().setup(trainer, pl_module, stage)
+        if not self.continued:
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")  # it saves once
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for writer in writers(trainer):
@@ -50,5 +65,5 @@ class SaveConfig(SaveConfigCallback):
 
 
 def _as_it_is(text: str) -> str:
-    """Text that TensorBoard, which reads Markdown, shows unchanged: names may hold anything."""
+    """Text that TensorBoard, which reads Markdown, shows unchanged."""
     return "\n".join(f"    {line}" for line in text.splitlines())

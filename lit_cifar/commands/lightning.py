@@ -73,7 +73,7 @@ class LitCifarCLI(LightningCLI):
             parser_class=OneLineErrorParser,
             parser_kwargs={"prog": "lit-cifar", **self.parser_options()},
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"overwrite": True, "continued": self.continued is not None},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -177,6 +177,8 @@ class LitCifarCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+        except UserError:
+            raise
         except ValueError as error:
             raise UserError(readable(str(error))) from error
 

@@ -34,11 +34,11 @@ def run_loggers(
 
 
 class EventsFile(TensorBoardLogger):
-    """Lightning's TensorBoardLogger, but that a run's number is its own and that a full disk is called so."""
+    """Lightning's TensorBoardLogger, with a version number of its own for each run, and OSErrors for full disks."""
 
     @property
     def version(self) -> int | str:
-        """Of a new run the first free number, which is taken by making its folder: another run may start right now."""
+        """The run's number. A new run makes the next free folder, as other runs may start meanwhile."""
         if self._version is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             made = new_version(Path(self.root_dir), self._get_next_version())
             self._version = int(made.name.removeprefix("version_"))
@@ -49,7 +49,7 @@ class EventsFile(TensorBoardLogger):
         """Log numbers.
 
         Raises:
-            OSError: which Lightning's method takes for a value that can't be logged.
+            OSError: if they can't be written; Lightning's method would call it a value that can't be logged.
         """
         try:
             super().log_metrics(metrics, step)
@@ -73,11 +73,11 @@ def new_version(folder: Path, first: int = 0) -> Path:
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's CSVLogger, but that `metrics.csv` is written whole or not at all and can be continued.
+    """Lightning's CSVLogger, whose `metrics.csv` is written whole or not at all and can be continued.
 
     Args:
-        events: The logger in whose folder it is.
-        continued_from_step: Rows of earlier steps stay in the file; 0 starts it anew.
+        events: The logger whose folder the file is in.
+        continued_from_step: Rows of earlier steps are kept; 0 starts a new file.
     """
 
     def __init__(self, events: TensorBoardLogger, continued_from_step: int = 0) -> None:
@@ -98,7 +98,7 @@ class MetricsFile(CSVLogger):
 
 
 class _WholeFileWriter(ExperimentWriter):
-    """Rows are turned into text once: thousands of epochs cost no more each than the first ones."""
+    """Formats each row once, so that saving takes as long after thousands of epochs as after a few."""
 
     def __init__(self, log_dir: str, continued_from_step: int) -> None:
         super().__init__(log_dir)
@@ -117,7 +117,7 @@ class _WholeFileWriter(ExperimentWriter):
             write_text(Path(self.metrics_file_path), self._text.getvalue())
 
     def _check_log_dir_exists(self) -> None:
-        """Lightning would delete the file here."""
+        """Lightning would delete the file."""
 
 
 def _rows_before(step: int, metrics_csv: Path) -> list[dict[str, Any]]:
@@ -128,6 +128,6 @@ def _rows_before(step: int, metrics_csv: Path) -> list[dict[str, Any]]:
 
 
 def read_history(metrics_csv: Path) -> pd.DataFrame:
-    """One row an epoch with every value that was logged, from a `metrics.csv`."""
+    """One row per epoch with all values logged to a `metrics.csv`."""
     by_epoch = pd.read_csv(metrics_csv).groupby("epoch").first()
-    return by_epoch.copy().reset_index()  # in one piece first: pandas warns of more than a hundred pieces
+    return by_epoch.copy().reset_index()  # copied first: pandas warns of a table in more than a hundred pieces

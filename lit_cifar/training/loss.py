@@ -1,4 +1,4 @@
-"""What is made of a batch: logits, loss and what counts for the epoch's figures."""
+"""The logits, the loss and the totals of a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Network = Callable[[Tensor], Any]
 
 
 def logits_of(network: Network, images: Tensor) -> Tensor:
-    """Logits [B, classes] of images [B, C, H, W], never in half precision: losses are made of them."""
+    """Logits [B, classes] of images [B, C, H, W], at least in single precision, as losses need."""
     logits = network(images)
     if not isinstance(logits, Tensor):
         raise UserError(f"The network returned a {type(logits).__name__}: its forward must return the logits alone.")

@@ -1,4 +1,4 @@
-"""What is measured over an epoch: kept on the device, read once, put together over processes."""
+"""Metrics of an epoch: sums are kept on the device, added up over processes, and read once."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ class LitClassifier(LightningModule):
         variant: The recipe of the network, by class name (`SELU`) or class path (`my_module.MyVariant`). A checkpoint
             knows its own; `fit` must be given one.
         learning_rate: Learning rate; for one-cycle, its peak. Default: the one found for the variant.
-        optimizer: Optimizer class; its options follow, as in `--model.optimizer SGD --model.optimizer.momentum 0.9`.
+        optimizer: Optimizer class; on the command line its options follow, as in
+            `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (torch's OneCycleLR, stepped every batch; the idea is
             Smith's, 2018, arXiv:1803.09820), or a torch scheduler class, stepped every epoch.
         l1: Strength of an L1 penalty on the weights, which makes some of them zero: each step moves them towards zero
@@ -69,15 +70,15 @@ class LitClassifier(LightningModule):
     ) -> None:
         super().__init__()
         if variant is None:
-            raise UserError(f"Which variant? Give --model.variant NAME, one of {', '.join(variants.available())}.")
+            raise UserError(f"Which variant? Give one of {', '.join(variants.available())}.")
         if learning_rate is not None and not 0 < learning_rate < float("inf"):
-            raise UserError(f"--model.learning_rate {learning_rate} is out of range: give a number above 0, like 1e-3.")
+            raise UserError(f"learning_rate={learning_rate} is out of range: give a number above 0, like 1e-3.")
         if l1 < 0:
-            raise UserError(f"--model.l1 {l1} is too small: use a number above 0, or 0 for no penalty.")
+            raise UserError(f"l1={l1} is too small: use a number above 0, or 0 for no penalty.")
         if not 0 <= sparsity < 1:
-            raise UserError(f"--model.sparsity {sparsity} is out of range: give a share of at least 0 and below 1.")
+            raise UserError(f"sparsity={sparsity} is out of range: give a share of at least 0 and below 1.")
         if mc_samples < 0:
-            raise UserError(f"--model.mc_samples {mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
+            raise UserError(f"mc_samples={mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
         self.variant = variant
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
@@ -125,7 +126,7 @@ class LitClassifier(LightningModule):
         return self.network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of uint8 images [B, 3, 32, 32], never in half precision: losses are made of them."""
+        """Logits [B, classes] of uint8 images [B, 3, 32, 32], at least in single precision."""
         return logits_of(self.built(), images)
 
     def built(self) -> nn.Sequential:
@@ -192,7 +193,7 @@ class LitClassifier(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the scores of the plain network, and of MC dropout beside them as `test/mc_…`."""
         scores = {f"test/{name}": value for name, value in self.test_scores.compute().items()}
-        scores["test/loss"] = scores["test/nll"]  # the same figure under its name in training
+        scores["test/loss"] = scores["test/nll"]  # the same number under its name in training
         if self.mc_samples:
             scores |= {f"test/mc_{name}": value for name, value in self.mc_test_scores.compute().items()}
         self.test_scores.reset()
@@ -206,7 +207,7 @@ class LitClassifier(LightningModule):
     def on_train_start(self) -> None:
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
         if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
-            raise UserError("--data.batch_size 1 is too small for batch normalization: use at least 2.")
+            raise UserError("batch_size=1 is too small for batch normalization: use at least 2.")
         self.compile_training_step()
 
     def compile_training_step(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a run that was stopped goes on: in its own folder, from its last checkpoint."""
+"""Continuing a stopped run: from its last checkpoint, in its own folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ FIXED = (
     "data.flip",
     "data.crop_padding",
 )
-"""Options that a run keeps from its beginning to its end."""
+"""Options that can't change during a run."""
 
 
 def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
-    """The checkpoint that the command line asks `fit` to go on from, if it does.
+    """The checkpoint from which the command line asks `fit` to continue, if any.
 
-    It is a path, or for `--ckpt_path last` the newest `last.ckpt` of the variant's runs, or of any if none is named.
+    It is a path, or for `--ckpt_path last` the newest `last.ckpt` of the variant's runs, or of all runs.
 
     Raises:
-        UserError: if there is none, or it lies in no run's folder.
+        UserError: if there is none, or it isn't in a run's folder.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--ckpt_path")
@@ -44,7 +44,7 @@ def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
         raise UserError(f"There is no checkpoint {path}. Look for one: ls {logs}/*/*/{CHECKPOINTS}/{LAST}.")
     if path.parent.name != CHECKPOINTS or not config_of(path).is_file():
         raise UserError(
-            f"A run is continued in its own folder, and {path} lies in none: give "
+            f"A run is continued in its own folder, and {path} is in none: give "
             f"{logs}/<variant>/version_N/{CHECKPOINTS}/{LAST}."
         )
     return path
@@ -56,7 +56,7 @@ def run_folder(checkpoint: Path) -> Path:
 
 
 def config_of(checkpoint: Path) -> Path:
-    """The options that the run began with, which hold as far as the command line says nothing else."""
+    """The options that the run began with; the command line can change some."""
     return run_folder(checkpoint) / CONFIG
 
 
@@ -64,7 +64,7 @@ def check_unchanged(began_with: Namespace, given: Namespace, checkpoint: Path) -
     """Refuse to continue a run as another one.
 
     Raises:
-        UserError: if an option differs that must stay as it was.
+        UserError: if an option that can't change differs.
     """
     before, now = (
         {key: value for key, value in vars(options.as_flat()).items() if key.startswith(FIXED)}

@@ -1,8 +1,8 @@
-"""The one exception people see on the command line: a message without a traceback."""
+"""The exception that the command line shows as one line, without a traceback."""
 
 
-class UserError(Exception):
-    """Something the user can mend. The message says what was given, what is wrong and what to type instead."""
+class UserError(ValueError):
+    """A mistake that the user can correct. The message says what was given, what is wrong and what to do instead."""
 
     exit_code = 1
 

@@ -251,6 +251,20 @@ def test_a_run_that_early_stopping_has_ended_ends_after_its_least_epochs(
     assert torch.load(LAST, weights_only=True)["epoch"] == 3
 
 
+def test_a_run_that_can_not_be_continued_so_keeps_its_options(
+    options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        happening(patch, kill, STEPS_PER_EPOCH + 1)
+        with pytest.raises(KilledError):
+            lit_cifar("fit", *options)
+    config = (RUN / "config.yaml").read_text()
+    code, _, err = lit_cifar("fit", "--ckpt_path", "last", "--trainer.max_epochs", 9)
+    assert code == 1
+    assert "leave max_epochs as it was" in err
+    assert (RUN / "config.yaml").read_text() == config
+
+
 def test_sigterm_ends_a_prediction(
     uninterrupted: Path, pictures: Path, lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,5 +73,5 @@ def test_normalization_and_biases_are_left_alone(pictures: Path) -> None:
 
 @pytest.mark.parametrize(("knob", "value"), [("l1", -1.0), ("sparsity", 1.0), ("sparsity", -0.1)])
 def test_out_of_range(knob: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"--model.{knob} {value}"):
+    with pytest.raises(UserError, match=f"{knob}={value}"):
         LitClassifier(variants.get("ELU")(), **{knob: value})

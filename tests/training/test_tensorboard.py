@@ -211,4 +211,4 @@ def test_tensorboard_without_logs_says_what_to_do(lit_cifar: Run, workspace: Pat
 def test_histograms_out_of_range(lit_cifar: Run, workspace: Path) -> None:
     code, _, err = lit_cifar("fit", "--model.variant", "ELU", "--histograms.every_n_epochs", -1)
     assert code != 0
-    assert "--histograms.every_n_epochs -1 is negative" in err
+    assert "every_n_epochs=-1 is negative" in err
