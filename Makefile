@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 # `make test CPUS=64` lets the tests believe in 64 CPUs; as many of them run side by side as really fit.
-PRETEND = $(if $(CPUS),PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python tests/workers.py) PRETENDED_CPUS=$(CPUS) PYTHONPATH=tests/cpus)
+PRETEND = $(if $(CPUS),PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python tests/workers.py) PRETENDED_CPUS=$(CPUS) PYTHONPATH=$(CURDIR)/tests/cpus)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help

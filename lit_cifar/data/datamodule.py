@@ -25,9 +25,10 @@ class CIFAR10DataModule(LightningDataModule):
     Batches are uint8 images [B, 3, 32, 32] with int64 labels [B]; the network scales them itself.
 
     Args:
-        source: Where images come from: the official `cifar10` files (downloaded when missing), a `folder` of pictures
-            (train/<class>/*.png and test/<class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 if it is
-            there or can be downloaded within five minutes, else synthetic.
+        source: Where images come from: the official `cifar10` files (downloaded when missing), their copy at
+            `huggingface` (faster, needs pyarrow), a `folder` of pictures (train/<class>/*.png, test/<class>/*.png and
+            maybe val/<class>/*.png, or just <class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 or its
+            copy if it is there or can be downloaded within five minutes, else synthetic.
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
         batch_size: Images in a batch (of one process).

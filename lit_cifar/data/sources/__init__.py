@@ -10,6 +10,7 @@ from lit_cifar.data.sources.auto import AutoSource
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
 from lit_cifar.data.sources.folder import FolderSource
+from lit_cifar.data.sources.hugging_face import UOFT_CS, HuggingFaceSource
 from lit_cifar.data.sources.image_files import Pictures, read_pictures
 from lit_cifar.utils.errors import UserError
 
@@ -26,14 +27,16 @@ __all__ = [
     "settled",
 ]
 
-SourceName = Literal["cifar10", "folder", "synthetic", "auto"]
-"""`auto` is CIFAR-10 if it is there or can be downloaded soon, else synthetic images (see `AutoSource`)."""
+SourceName = Literal["cifar10", "huggingface", "folder", "synthetic", "auto"]
+"""`auto` is CIFAR-10 or its copy if it is there or can be downloaded soon, else synthetic (see `AutoSource`)."""
 
 
 def settled(kind: SourceName, source: Source) -> SourceName:
     """The kind to open again for the same images: for `auto`, what it has chosen."""
     if not isinstance(source, AutoSource):
         return kind
+    if isinstance(source.chosen, HuggingFaceSource):
+        return "huggingface"
     return "cifar10" if isinstance(source.chosen, CIFAR10Source) else "synthetic"
 
 
@@ -50,10 +53,12 @@ def open_source(kind: SourceName, data_dir: Path, *, urls: Sequence[str] = DEFAU
     """
     if kind == "cifar10":
         return CIFAR10Source(data_dir, urls=urls)
+    if kind == "huggingface":
+        return HuggingFaceSource(data_dir)
     if kind == "folder":
         return FolderSource(data_dir)
     if kind == "auto":
-        return AutoSource(data_dir, urls=urls)
+        return AutoSource(data_dir, urls=urls, copy=UOFT_CS if urls == DEFAULT_URLS else None)
     if kind == "synthetic":
         from lit_cifar.data.sources.synthetic import SyntheticSource
 

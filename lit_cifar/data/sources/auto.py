@@ -10,11 +10,14 @@ from lit_cifar.data.sources.base import ImageSet, Source
 from lit_cifar.data.sources.cache import BusyError
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, OFFICIAL, Archive, CIFAR10Source
 from lit_cifar.data.sources.download import QUICK, DownloadError, Patience
+from lit_cifar.data.sources.hugging_face import Copy, HuggingFaceSource
 from lit_cifar.utils.console import say
 
 
 class AutoSource(Source):
-    """CIFAR-10 if its files are there or can be downloaded soon; else synthetic images, said on stderr and by `name`.
+    """CIFAR-10 if its files, or its copy at Hugging Face, are there or can be downloaded soon; else synthetic images.
+
+    Which it is, is said by `name`, and for synthetic images on stderr, too.
 
     "Soon": an address answers within 5 seconds and, at the speed measured over the first 3 seconds and ever after,
     the download is over within 5 minutes. Damaged files are an error, not a reason for synthetic images.
@@ -26,6 +29,7 @@ class AutoSource(Source):
         data_dir: Where CIFAR-10 is, or goes.
         urls: Addresses of the archive, tried in order.
         archive: The md5s to check against.
+        copy: The copy that is tried next; None for none.
         patience: How soon "soon" is.
     """
 
@@ -35,28 +39,34 @@ class AutoSource(Source):
         *,
         urls: Sequence[str] = DEFAULT_URLS,
         archive: Archive = OFFICIAL,
+        copy: Copy | None = None,
         patience: Patience = QUICK,
     ) -> None:
         # Another process may be downloading with as much patience, and has the images still to decode.
         wait = patience.total + 60
         self._cifar10 = CIFAR10Source(data_dir, urls=urls, archive=archive, rounds=[patience], wait=wait)
+        self._copy = HuggingFaceSource(data_dir, copy=copy, rounds=[patience], wait=wait) if copy else None
 
     @cached_property
     def chosen(self) -> Source:
         """The source that gives the images; prepared if it is CIFAR-10."""
-        try:
-            self._cifar10.prepare()
-        except (DownloadError, BusyError) as error:
-            say(_LOUDLY.format(error=error))
-            from lit_cifar.data.sources.synthetic import SyntheticSource
+        problems: list[str] = []
+        for source in filter(None, (self._cifar10, self._copy)):
+            try:
+                source.prepare()
+            except (DownloadError, BusyError) as error:
+                problems.append(str(error))
+            else:
+                return source
+        say(_LOUDLY.format(error="\n".join(problems)))
+        from lit_cifar.data.sources.synthetic import SyntheticSource
 
-            return SyntheticSource()
-        return self._cifar10
+        return SyntheticSource()
 
     @property
     def name(self) -> str:
         chosen = self.chosen
-        return chosen.name if chosen is self._cifar10 else f"{chosen.name} (CIFAR-10 could not be had)"
+        return chosen.name if chosen in (self._cifar10, self._copy) else f"{chosen.name} (CIFAR-10 could not be had)"
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet
 from lit_cifar.data.sources.cache import CachedSource, Split, is_writable, writable_cache
 from lit_cifar.data.sources.download import PATIENT, QUICK, DownloadError, File, Patience, download, md5_of
+from lit_cifar.data.sources.hugging_face import keep_official_digest
 from lit_cifar.utils.errors import UserError
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
@@ -101,10 +102,12 @@ class CIFAR10Source(CachedSource):
 
     def decode(self) -> dict[Split, ImageSet]:
         batches = {name: _unpickle(content) for name, content in self._checked_files()}
-        return {
+        images: dict[Split, ImageSet] = {
             "train": _join([batches[name] for name in self._archive.train]),
             "test": _join([batches[name] for name in self._archive.test]),
         }
+        keep_official_digest(images)
+        return images
 
     def _checked_files(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of each batch file, its md5 found right."""
@@ -140,7 +143,8 @@ class CIFAR10Source(CachedSource):
 
 _WAYS_OUT = f"""CIFAR-10 could not be downloaded:
 {{problems}}
-Three ways out:
+Four ways out:
+  - take the copy at Hugging Face: --data.source huggingface
   - put {ARCHIVE_NAME} (md5 {{md5}}) into {{folder}}
   - give an address that has it: --data.urls '[https://example.org/{ARCHIVE_NAME}]'
   - use other images: --data.source folder (pictures of your own) or --data.source synthetic"""

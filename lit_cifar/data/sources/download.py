@@ -1,4 +1,4 @@
-"""Download one file whose md5 and size are known: from several addresses, resuming what is there, leaving slow ones."""
+"""Download one file whose size is known: from several addresses, resuming what is there, leaving slow ones."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class File:
     """The file that is wanted; what isn't exactly this is never kept.
 
     Args:
-        md5: Its md5, as hexadecimal digits.
+        md5: Its md5, as hexadecimal digits; None if it isn't known, and whoever reads the file checks its content.
         size: Its size in bytes.
     """
 
-    md5: str
+    md5: str | None
     size: int
 
 
@@ -141,6 +141,8 @@ def _attempt(url: str, part: Path, file: File, patience: Patience) -> Exception 
         return error.reason if isinstance(error.reason, Exception) else error
     except (OSError, HTTPException) as error:
         return error
+    if file.md5 is None:
+        return None
     found = md5_of(part)
     if found == file.md5:
         return None

@@ -146,7 +146,7 @@ def test_archive_cut_short_is_named_and_left_alone(tmp_path, fake) -> None:
     assert (tmp_path / ARCHIVE_NAME).exists()
 
 
-def test_without_a_network_one_message_names_three_ways_out(tmp_path, fake) -> None:
+def test_without_a_network_one_message_names_the_ways_out(tmp_path, fake) -> None:
     with pytest.raises(UserError) as failure:
         source_in(tmp_path, fake).prepare()
     message = str(failure.value)

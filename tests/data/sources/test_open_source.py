@@ -10,6 +10,7 @@ from lit_cifar.data.sources import ImageSet, open_source
 from lit_cifar.data.sources.auto import AutoSource
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.data.sources.folder import FolderSource
+from lit_cifar.data.sources.hugging_face import HuggingFaceSource
 from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.utils.errors import UserError
 
@@ -18,7 +19,13 @@ IMAGES, LABELS = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dt
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("cifar10", CIFAR10Source), ("folder", FolderSource), ("synthetic", SyntheticSource), ("auto", AutoSource)],
+    [
+        ("cifar10", CIFAR10Source),
+        ("huggingface", HuggingFaceSource),
+        ("folder", FolderSource),
+        ("synthetic", SyntheticSource),
+        ("auto", AutoSource),
+    ],
 )
 def test_each_kind_opens_without_touching_anything(tmp_path, kind, expected) -> None:
     assert type(open_source(kind, tmp_path / "missing")) is expected
@@ -26,7 +33,7 @@ def test_each_kind_opens_without_touching_anything(tmp_path, kind, expected) -> 
 
 
 def test_unknown_kind_is_answered_with_the_choices(tmp_path) -> None:
-    with pytest.raises(UserError, match=r"'cifar'.*cifar10, folder, synthetic, auto"):
+    with pytest.raises(UserError, match=r"'cifar'.*cifar10, huggingface, folder, synthetic, auto"):
         open_source("cifar", tmp_path)
 
 
