@@ -1,4 +1,4 @@
-"""Runs a command by its name and turns what goes wrong into one line and an exit code."""
+"""Runs a command by its name; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
-    """Import what the command needs, and nothing more, and run it."""
+    """Import only what the command needs, and run it."""
     if command in LIGHTNING_COMMANDS:
         from lit_cifar.commands.lightning import LitCifarCLI
 

@@ -1,4 +1,4 @@
-"""Modules that have moved, under their old names: `config.yaml` files and plugins of earlier versions name them."""
+"""Old names of modules that have moved. Plugins and `config.yaml` files of earlier versions contain them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ class RenamedModules(MetaPathFinder, Loader):
 
 
 def support_old_names() -> None:
-    """Let Python find modules by their old names, too."""
+    """Let Python import the moved modules by their old names as well."""
     if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
         sys.meta_path.append(RenamedModules())

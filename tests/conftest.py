@@ -39,7 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tests run side by side: more threads than cores would only wait for each other."""
+    """Tests run in parallel; more threads than cores would only slow each other down."""
     torch.set_num_threads(1)
 
 

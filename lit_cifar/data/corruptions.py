@@ -1,4 +1,4 @@
-"""Corrupted images: what a network meets when the data shifts.
+"""Corrupted images, to measure a network under distribution shift.
 
 Kinds and severities are those of CIFAR-10-C (Hendrycks and Dietterich 2019, arXiv:1903.12261; github.com/hendrycks/
 robustness, `make_cifar_c.py`), made by torchvision and Pillow: the same in kind and strength, not bit for bit.
@@ -50,7 +50,7 @@ def corrupt(images: Tensor, corruption: Corruption, severity: int, *, seed: int 
 
 
 def check(corruption: str | None, severity: int) -> None:
-    """Say what is wrong with a corruption or a severity, if something is."""
+    """Raise a UserError if the corruption or the severity is invalid."""
     if corruption not in (None, *CORRUPTIONS):
         raise UserError(f"corruption={corruption!r} is unknown: use one of {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
@@ -66,7 +66,7 @@ def _noise(images: Tensor, deviation: float, seed: int) -> Tensor:
 
 
 def _blur(images: Tensor, deviation: float) -> Tensor:
-    # takes a second to import, which nobody else needs to wait for
+    # imported late, because it takes a second
     from torchvision.transforms.v2.functional import gaussian_blur  # type: ignore[import-untyped]
 
     radius = math.ceil(4 * deviation)
@@ -74,7 +74,7 @@ def _blur(images: Tensor, deviation: float) -> Tensor:
 
 
 def _contrast(images: Tensor, share: float) -> Tensor:
-    """Unlike torchvision's, every channel keeps its own mean."""
+    """Unlike torchvision's function, keeps the mean of each channel."""
     pixels = _to_float(images)
     return _to_uint8(torch.lerp(pixels.mean((2, 3), keepdim=True), pixels, share))
 
@@ -88,7 +88,7 @@ def _brightness(images: Tensor, added: float) -> Tensor:
 
 
 def _jpeg(images: Tensor, quality: float) -> Tensor:
-    """By Pillow: torchvision's own is going to be removed."""
+    """Uses Pillow, because torchvision's function is deprecated."""
 
     def compressed(picture: Image.Image) -> Image.Image:
         file = io.BytesIO()
@@ -99,7 +99,7 @@ def _jpeg(images: Tensor, quality: float) -> Tensor:
 
 
 def _pixelate(images: Tensor, share: float) -> Tensor:
-    """By Pillow, whose box filter torchvision doesn't have for tensors."""
+    """Uses Pillow, because torchvision has no box filter for tensors."""
     size = images.shape[3], images.shape[2]
     small = int(size[0] * share), int(size[1] * share)
     box = Image.Resampling.BOX

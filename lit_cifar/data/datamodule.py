@@ -104,7 +104,7 @@ class CIFAR10DataModule(LightningDataModule):
 
     @property
     def data_source(self) -> str:
-        """What every artifact calls the images."""
+        """The name of the images in every artifact."""
         if self.corruption is None:
             return self.source.name
         return f"{self.source.name}, test images CORRUPTED by {self.corruption}, severity {self.severity} of 5"

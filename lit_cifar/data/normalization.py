@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from variants import Scaling
 
-_SMALLEST_STD = 1.0  # of 255 steps: a pixel that hardly ever changes must not blow up
+_SMALLEST_STD = 1.0  # in steps of 0–255, so that nearly constant pixels are not amplified
 
 
 class Scale(nn.Module):
@@ -40,7 +40,7 @@ class Scale(nn.Module):
         return cls(torch.zeros(image_shape), torch.full(image_shape, 255.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        # In place: two passes through fresh memory take several times as long.
+        # In place, because allocating memory twice takes several times as long.
         return images.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 

@@ -19,13 +19,13 @@ from rich.progress import (
 
 
 def say(message: str) -> None:
-    """Write one line for people to stderr."""
+    """Print a line to stderr."""
     print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Callable[[int], object]]:
-    """Say what is being done; while it is, show a bar if stderr is a terminal. Gives the function that advances it."""
+    """Print what is being done and show a progress bar if stderr is a terminal; gives the function that advances it."""
     say(description)
     amounts: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
     with Progress(

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Write files atomically: readers never see a half-written file, not even after a crash."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ WAITS_ON_WINDOWS = (0.1, 0.3, 1.0, 3.0) if os.name == "nt" else ()
 """Seconds to wait for a program that has a file open: a virus scanner, or a spreadsheet that has shown it."""
 
 FORMULA_STARTS = ("=", "+", "-", "@")
-"""What a spreadsheet takes for the beginning of a formula, blanks left out (OWASP, CSV Injection)."""
+"""Characters that start a formula in a spreadsheet, after leading blanks (OWASP, CSV Injection)."""
 
 
 @contextmanager
 def replaced_when_complete(path: Path) -> Iterator[Path]:
-    """Give a path to write to; when the block ends well it becomes `path`, otherwise it is removed."""
+    """Give a temporary path to write to. If the block succeeds the file becomes `path`, otherwise it is removed."""
     unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.unfinished{path.suffix}")
     unfinished.open("xb").close()  # in a folder from elsewhere, a link of this name could lead anywhere
     try:
         yield unfinished
         with unfinished.open("rb+") as written:
-            os.fsync(written.fileno())  # or a power cut could leave the name without the content
+            os.fsync(written.fileno())  # after a power cut, the name must not exist without its content
         _put_in_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
 
 
 def check_writable(path: Path, what: str) -> None:
-    """Make the folder of a file that is going to be written, so that hours of work don't end in an error.
+    """Create the folder of a file and check that it can be written, before hours of work end in an error.
 
     Raises:
         UserError: if `what` (in the plural) can't be written there.
@@ -62,18 +62,18 @@ def check_writable(path: Path, what: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with replaced_when_complete(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV whose texts are only texts: a spreadsheet would run a class called `=cmd()`, but not `'=cmd()`."""
+    """A table as CSV without formulas: a spreadsheet would run a class named `=cmd()`, but not one named `'=cmd()`."""
     return table.rename(columns=_no_formula).map(_no_formula).to_csv(index=False)
 
 
 def _no_formula(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    value = value.replace("\r", " ")  # which Python's csv module doesn't put between quotation marks
+    value = value.replace("\r", " ")  # Python's csv module does not quote it
     return f"'{value}" if value.lstrip().startswith(FORMULA_STARTS) else value

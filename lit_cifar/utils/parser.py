@@ -1,4 +1,4 @@
-"""The parser of every command: a mistake is one line for people."""
+"""The parser of all commands: a mistake becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ yaml.SafeDumper.add_multi_representer(str, lambda dumper, text: dumper.represent
 
 
 class OneLineErrorParser(LightningArgumentParser):
-    """A parser whose complaints are one `UserError` for people instead of pages of types.
+    """A parser that reports a mistake as a one-line `UserError` instead of pages of types.
 
     It knows the variants of installed plugins by name, and by class path those of modules in the current folder.
     """

@@ -1,4 +1,4 @@
-"""What every source of images gives: a name, class names, a training set and a test set of 32×32 RGB pictures."""
+"""The interface of sources of images: a name, class names, a training set and a test set of 32×32 RGB images."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Source(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """For people and every artifact: "CIFAR-10 (official files)"."""
+        """The name shown to users and in every artifact, such as "CIFAR-10 (official files)"."""
 
     @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the labels; cheap to ask for."""
+        """The names of the classes, in the order of the labels; quick to compute."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Download, decode and cache what `train` and `test` need; calling it again is quick and changes nothing.
+        """Download, decode and cache the images. Calling it again is quick and changes nothing.
 
         Raises:
             UserError: if the images can't be had; the message says what to do.

