@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from lit_cifar.conformance import CHECKS
+from tests.installed import ROOT, Run, install
+
 EXAMPLE = ROOT / "examples/lit-cifar-maxout"
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +24,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Run:
     """Runs Python in an environment that has this one's packages and the example package."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    executable = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
-    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    (site_packages / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})")
-    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    pip = [sys.executable, "-m", "pip", "--python", str(executable), "install", *offline, str(package)]
-    subprocess.run(pip, check=True)  # noqa: S603
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(executable), *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
-
-    return run
+    return install(package, tmp_path_factory.mktemp("environment"))
 
 
 @pytest.mark.slow
@@ -58,7 +40,7 @@ def test_the_variant_is_found_by_name(python: Run, workspace: Path) -> None:
 def test_the_tests_of_the_package_pass(python: Run, package: Path, workspace: Path) -> None:
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", package)
     assert result.returncode == 0, result.stdout
-    assert "14 passed" in result.stdout
+    assert f"{len(CHECKS) + 3} passed" in result.stdout
 
 
 @pytest.mark.slow

@@ -50,6 +50,16 @@ class Variant(ABC):
             A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes].
         """
 
+    def load_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - doing nothing is the default
+        """Load weights from elsewhere into a new network, in place. By default there are none.
+
+        A training calls this when it starts from the beginning. Whatever a checkpoint rebuilds already has its weights,
+        so the files that are read here aren't needed any more.
+
+        Args:
+            network: What `build` has returned.
+        """
+
     @classmethod
     def migrate(cls, init_args: dict[str, Any], version: str) -> dict[str, Any]:
         """Turn hyperparameters from an old checkpoint into those that the constructor takes today.

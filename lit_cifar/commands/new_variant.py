@@ -23,7 +23,7 @@ from variants import DenseVariant, register
 
 @register
 class {name}(DenseVariant):
-    """Leaky ReLU on He-initialized weights: say here, in one line, what is yours.
+    """Leaky ReLU on He-initialized weights: describe your technique here, in one line.
 
     Args:
         slope: Slope for negative inputs. On the command line it is `--model.variant.slope 0.2`.
@@ -55,10 +55,10 @@ def new_variant(name: str, folder: Path) -> str:
     Raises:
         UserError: if the name isn't a class name, is taken, or the file exists or would hide another module.
     """
-    _check_name(name)
+    check_name(name)
     package = Path(variants.__file__).parent
     in_checkout = (folder / "variants").resolve() == package.resolve()
-    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    stem = snake_case(name)
     path = folder / ("variants" if in_checkout else "") / f"{stem}.py"
     if not in_checkout and not path.exists() and importlib.util.find_spec(stem):
         raise UserError(f"{path.name} would hide the module {stem!r}: take another name.")
@@ -76,7 +76,13 @@ def new_variant(name: str, folder: Path) -> str:
     )
 
 
-def _check_name(name: str) -> None:
+def snake_case(name: str) -> str:
+    """The name of a class as that of its module."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no class name, or is the name of a registered variant."""
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name) or keyword.iskeyword(name):
         raise UserError(f"{name!r} is no name for a variant: use a Python class name like MyVariant.")
     taken = [known for known in variants.available() if known.lower() == name.lower()]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import variants
+from lit_cifar.commands.new_package import new_package
 from lit_cifar.commands.new_variant import new_variant
 from lit_cifar.utils.errors import UserError
 from variants import Variant
@@ -24,7 +25,7 @@ List the registered variants.
 
   lit-cifar variants [PATTERN] [--json]   all of them, or those like 'S*'
   lit-cifar variants check NAME           whether a variant works in everything we do; NAME may be a class path
-  lit-cifar variants new NAME             write a file to start a variant of your own from
+  lit-cifar variants new NAME             write a file to start a variant of your own from; --package: a package
 """
 
 
@@ -34,7 +35,8 @@ def run_variants_command(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["check"]:
         _check(_parser_of_check().parse_args(list(arguments[1:])))
     elif arguments[:1] == ["new"]:
-        print(new_variant(_parsed("new", "Write a file to start a variant from.", arguments[1:]).name, Path()))
+        given = _parser_of_new().parse_args(list(arguments[1:]))
+        print((new_package if given.package else new_variant)(given.name, Path()))
     else:
         _list(arguments)
 
@@ -46,10 +48,11 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
-def _parsed(command: str, description: str, arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=f"lit-cifar variants {command}", description=description)
+def _parser_of_new() -> _Parser:
+    parser = _Parser(prog="lit-cifar variants new", description="Write a variant to start from, which already works.")
     parser.add_argument("name", metavar="NAME", help="Name of the class, like MyVariant.")
-    return parser.parse_args(list(arguments))
+    parser.add_argument("--package", action="store_true", help="Write a package with tests, ready to be published.")
+    return parser
 
 
 def _list(arguments: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import pickle
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def works_in_another_process(variant_class: type[Variant]) -> None:
     with tempfile.TemporaryDirectory() as folder, seeded(0):
         path = Path(folder, "model.ckpt")
         save(model, path)
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            logits = pool.apply(_logits_of_checkpoint, (str(path), model.variant))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            logits = pool.submit(_logits_of_checkpoint, str(path), model.variant).result()
     same = torch.allclose(torch.tensor(logits), model(images_of(4)), atol=1e-5)
     require(same, "the checkpoint gives other logits in another process: keep all state in parameters and buffers")
 

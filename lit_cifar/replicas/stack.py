@@ -84,7 +84,7 @@ def train_stack(
     data.prepare_data()
     data.setup("fit")
     data.keep(active)
-    model, network = _stacked_classifier(make, [replicas[index] for index in active], data)
+    model, network = _stacked_classifier(make, [replicas[index] for index in active], data, is_new=saved is None)
     optimizer = StackedOptimizer(model.optimizer, network, [replicas[index].learning_rate for index in active])
     sparsity = StackedSparsity(optimizer, l1=model.l1, sparsity=model.sparsity)
     model.optimizer, model.l1, model.sparsity = optimizer, 0.0, 0.0
@@ -135,19 +135,21 @@ def _active_in(saved: Mapping[str, Any]) -> list[int]:
 
 
 def _stacked_classifier(
-    make: Callable[[Replica], LitClassifier], replicas: Sequence[Replica], data: StackedDataModule
+    make: Callable[[Replica], LitClassifier], replicas: Sequence[Replica], data: StackedDataModule, *, is_new: bool
 ) -> tuple[LitClassifier, StackedNetwork]:
     """The first replica's classifier with the stack of all replicas' networks, each built as in a single run."""
     models = []
     for replica in replicas:
         model = make(replica)
-        model.build(data.class_names, data.scale(model.variant.scaling, replica.seed))
+        network = model.build(data.class_names, data.scale(model.variant.scaling, replica.seed))
+        if is_new:
+            model.variant.load_pretrained(network.get_submodule("body"))
         models.append(model)
     networks: list[nn.Module] = [model.network for model in models]  # type: ignore[misc]
-    network = StackedNetwork(networks)
-    check_stackable(network, networks, data)
-    models[0].network = network  # type: ignore[assignment]
-    return models[0], network
+    stack = StackedNetwork(networks)
+    check_stackable(stack, networks, data)
+    models[0].network = stack  # type: ignore[assignment]
+    return models[0], stack
 
 
 def check_stackable(network: StackedNetwork, networks: Sequence[nn.Module], data: StackedDataModule) -> None:

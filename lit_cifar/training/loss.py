@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -11,16 +10,13 @@ from torch import Tensor, vmap
 
 from lit_cifar.data.batches import Batch
 from lit_cifar.training.metrics import totals
-from lit_cifar.utils.errors import UserError
 
-Network = Callable[[Tensor], Any]
+Network = Callable[[Tensor], Tensor]
 
 
 def logits_of(network: Network, images: Tensor) -> Tensor:
     """Logits [B, classes] of images [B, C, H, W], at least in single precision, as losses need."""
     logits = network(images)
-    if not isinstance(logits, Tensor):
-        raise UserError(f"The network returned a {type(logits).__name__}: its forward must return the logits alone.")
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

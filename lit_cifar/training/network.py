@@ -19,12 +19,22 @@ class NetworkBuilder(Callback):
     callbacks that copy or prune the network there.
     """
 
+    def __init__(self) -> None:
+        self._is_new = False
+
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage != "fit" or pl_module.network is not None:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         network = pl_module.build(data.class_names, Scale.fit(pl_module.variant.scaling, data.train_images))
+        self._is_new = True
         check_logits(network, data.val_images[:2], len(data.class_names), type(pl_module.variant).__name__)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Load pretrained weights, now that Lightning has said whether a checkpoint is continued."""
+        if self._is_new and trainer.ckpt_path is None:
+            pl_module.variant.load_pretrained(pl_module.network.body)
+        self._is_new = False
 
 
 @torch.no_grad()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import yaml
 
 import variants
 from lit_cifar.conformance import CHECKS, SLOW_CHECKS
+from tests.installed import install
 from variants import registry
 
 Run = Callable[..., tuple[int, str, str]]
@@ -200,3 +203,38 @@ def test_the_new_files_own_test_passes(lit_cifar: Run, workspace: Path) -> None:
     pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_tested.py"]
     result = subprocess.run(pytest_run, capture_output=True, text=True, check=False)  # noqa: S603
     assert "1 passed" in result.stdout, result.stdout
+
+
+def test_a_new_package_has_all_files(lit_cifar: Run, workspace: Path) -> None:
+    code, out, err = lit_cifar("variants", "new", "MySoftSign", "--package")
+    assert code == 0, err
+    package = Path("lit-cifar-my-soft-sign")
+    assert f"pip install --editable {package}[test]" in out
+    files = sorted(str(path.relative_to(package)) for path in package.rglob("*") if path.is_file())
+    assert files == [
+        ".github/workflows/test.yml",
+        "README.md",
+        "lit_cifar_my_soft_sign.py",
+        "pyproject.toml",
+        "tests/test_my_soft_sign.py",
+    ]
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["lit_cifar.variants"] == {"MySoftSign": "lit_cifar_my_soft_sign:MySoftSign"}
+    workflow = yaml.safe_load((package / ".github/workflows/test.yml").read_text())
+    assert workflow["jobs"]["test"]["steps"][1]["with"] == {"python-version": "${{ matrix.python }}"}
+    code, _, err = lit_cifar("variants", "new", "MySoftSign", "--package")
+    assert code == 1
+    assert "lit-cifar-my-soft-sign exists and is left alone" in err
+
+
+@pytest.mark.slow
+def test_a_new_package_installed_elsewhere_passes_its_tests(lit_cifar: Run, workspace: Path) -> None:
+    lit_cifar("variants", "new", "MyPackaged", "--package")
+    package = Path("lit-cifar-my-packaged")
+    python = install(package, workspace / "environment")
+    found = json.loads(python("-m", "lit_cifar", "variants", "--json", "MyPackaged").stdout)["variants"]
+    assert [variant["origin"]["package"] for variant in found] == ["lit-cifar-my-packaged"]
+    (package / "lit_cifar_my_packaged.py").unlink()  # the installed one is meant
+    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", package)
+    assert done.returncode == 0, done.stdout
+    assert f"{len(CHECKS) + 1} passed" in done.stdout
