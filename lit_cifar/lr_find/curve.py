@@ -1,8 +1,7 @@
-"""What a learning-rate range test says: the losses of one sweep of rising learning rates, smoothed and read.
+"""Reads a learning-rate range test: smooths the losses of one sweep of rising learning rates and suggests a rate.
 
-The sweep takes one training step at each of many log-spaced learning rates (Smith 2015, arXiv 1506.01186). Its curve
-suggests; a few short runs around the suggestion decide. Everything here works on log10 of the learning rate, in which
-such a sweep moves evenly, and no reading changes if the losses are shifted or scaled.
+The sweep takes one training step at each of many log-spaced learning rates (Smith 2015, arXiv 1506.01186). All rules
+work on log10 of the learning rate, in which the steps are equal, and don't depend on the losses' offset or scale.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ import numpy.typing as npt
 from lit_cifar.utils.errors import UserError
 
 SMOOTHING = 0.25
-"""Decades of learning rate after which a loss counts 1/e in the moving average; on a slope it lags by as many."""
+"""Decades of learning rate after which a loss has the weight 1/e in the moving average, and by which it lags."""
 
 WARM_UP = 2 * SMOOTHING
-"""Decades at the start that no rule reads: the average is still as noisy as the losses it is made of."""
+"""Decades at the start that no rule uses: there the average is as noisy as the losses."""
 
 CLEAR = 4.0
-"""A fall or a rise counts from so many standard deviations of the losses' noise."""
+"""A fall or a rise is clear if it exceeds this many standard deviations of the losses' noise."""
 
 GIVEN_BACK = 0.5
-"""The loss diverges when it has given back this share of the fall so far."""
+"""The loss diverges when it has risen again by this share of its fall so far."""
 
 MIN_LOSSES = 25
-"""With fewer losses after the warm-up noise passes for a fall: in 3 % of flat curves of 30 losses, in none of 100."""
+"""With fewer losses after the warm-up, noise looks like a fall: in 3 % of flat curves of 30 losses, in 0 % of 100."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LearningRateCurve:
-    """One range test up to its first loss that isn't finite, and what each rule reads from it.
+    """One range test up to its first loss that isn't finite, and the result of each rule.
 
-    A reading is None where the loss never falls clearly (`CLEAR`) before it diverges.
+    A result is None where the loss never falls clearly (`CLEAR`) before it diverges.
     """
 
     learning_rates: tuple[float, ...]
@@ -47,12 +46,12 @@ class LearningRateCurve:
     smoothed: tuple[float, ...]
     """The bias-corrected exponential moving average of the losses over log10 of the learning rate (`SMOOTHING`)."""
     diverges_at: float | None
-    """The first learning rate at which the loss isn't finite, or the smoothed loss has given back half of its fall so
-    far and risen clearly; None if neither happens."""
+    """The first learning rate at which the loss isn't finite, or the smoothed loss has risen clearly and by half of its
+    fall so far; None if neither happens."""
     valley: float | None = None
     """The middle of the longest stretch over which the smoothed loss falls (as fastai's rule of that name)."""
     steepest: float | None = None
-    """Where the loss falls fastest per decade, freed of the smoothing's lag."""
+    """Where the loss falls fastest per decade, corrected for the smoothing's lag."""
     minimum: float | None = None
     """Where the smoothed loss is lowest."""
 
@@ -143,7 +142,7 @@ def _finite_part(learning_rates: Sequence[float], losses: Sequence[float]) -> tu
 
 
 def _warm_up(rates: Floats) -> int:
-    """How many of the learning rates no rule reads."""
+    """The number of learning rates at the start that no rule uses."""
     # a point exactly at the edge must fall on the same side whatever the first learning rate
     return int(np.count_nonzero(rates < rates[:1] * 10 ** (WARM_UP - 1e-9)))
 

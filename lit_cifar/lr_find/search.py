@@ -1,7 +1,7 @@
 """Search a learning rate: one range test suggests, short confirm runs around the suggestion decide.
 
-A range test that suggests nothing (the loss diverges before it falls clear of its noise) still says where to look. The
-last confirm run is between the others, where a parabola through the best and its neighbours is lowest.
+If the range test suggests nothing, because the loss diverges before it falls clearly, the search starts a decade below
+the divergence. The last confirm run is at the minimum of a parabola through the best one and its neighbours.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ STEP = math.sqrt(10)
 """Confirm runs are this factor apart: two a decade."""
 
 VALIDATIONS = 4
-"""Confirm runs validate as often in an epoch: so early, batch normalization's running statistics lag behind the
-weights, and neighbouring steps are points of accuracy apart."""
+"""Validations per epoch of a confirm run. Early in training, batch normalization's running statistics lag behind the
+weights, so the accuracies of neighbouring steps differ by whole points."""
 
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """A short training at one learning rate: means of the validations in its last epoch; the loss is infinite if it
-    blew up.
+    """A short training at one learning rate: means of the validations in its last epoch.
 
-    (Not of its best epoch: in the first ones a network that knows nothing yet may have the lowest loss.)
+    The loss is infinite if the training diverged. (The best epoch isn't used, because early in training a network that
+    has learnt nothing may have the lowest loss.)
     """
 
     learning_rate: float
@@ -51,7 +51,7 @@ class ConfirmRun:
 
 @dataclass(frozen=True)
 class LearningRateSearch:
-    """A range test, the confirm runs after it (best first), and the learning rate they come to."""
+    """A range test, its confirm runs (the best first), and the resulting learning rate."""
 
     curve: LearningRateCurve
     confirm_runs: tuple[ConfirmRun, ...]
@@ -127,7 +127,7 @@ def find_learning_rate(
 def _vertex(below: float, lowest: float, above: float) -> float:
     """Where a parabola through losses at -1, 0 and 1 is lowest, within half a step of 0.
 
-    A neighbour that blew up says that the other side is better, but not by how much; losses all alike say nothing.
+    If a neighbour diverged, the minimum is taken a quarter of a step towards the other side; if all are equal, at 0.
     """
     if math.isinf(below) or math.isinf(above):
         return 0.25 * (math.isinf(below) - math.isinf(above))
@@ -136,7 +136,7 @@ def _vertex(below: float, lowest: float, above: float) -> float:
 
 
 def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
-    """One sweep of rising learning rates by the Trainer's Tuner, read by our own rule from the raw losses."""
+    """One sweep of rising learning rates by Lightning's Tuner; our own rule reads the raw losses."""
     model, data = make(None)
     model.scheduler = None  # the sweep is the schedule
     losses = _StepLosses(trainer_options.get("accumulate_grad_batches", 1))
@@ -197,7 +197,7 @@ def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_option
 
 
 class _Validations(Callback):
-    """Keeps what each validation found."""
+    """Keeps the scores of each validation."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []

@@ -1,4 +1,4 @@
-"""What is rewritten in the graph of a compiled training step, where torch's own operations are slow."""
+"""Rewrites in the graph of a compiled training step, where torch's own operations are slow."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._inductor.pattern_matcher import Arg, CallFunction, Match, PatternMatcherPass, register_graph_pattern
 
 FEW = 8
-"""Products of one batch, layers' or blocks', from which on it pays: fewer can't be dealt out evenly to threads."""
+"""The least number of matrix products that pay as one batched product; fewer can't be shared evenly by threads."""
 LARGE = 65_536
-"""Weights of a layer from which on its gradient is enough work for all threads."""
+"""Number of weights of a layer from which on its gradient is enough work for all threads."""
 BLOCK = 256
-"""Columns of a wide gradient that one thread finds at a time."""
+"""Columns of a wide gradient that one thread computes at a time."""
 ROWS = 256
-"""A thread's share of a batch from which on each thread keeps to its own: what it reads it has written itself."""
+"""Rows of a batch per thread from which on each thread works on its own rows only, which are in its cache."""
 
 aten = torch.ops.aten
 _REWRITES = PatternMatcherPass()
@@ -32,20 +32,20 @@ class Rewrites(CustomGraphPass):
         _deal_out_rows(graph)
 
     def uuid(self) -> bytes:
-        """What the rewrites depend on, by which torch's cache of compiled functions knows the pass."""
+        """What the rewrites depend on: the key of this pass in torch's cache of compiled functions."""
         return get_hash_for_files((__file__,), str(torch.get_num_threads()))
 
 
 def quick_expm1(x: Tensor) -> Tensor:
     """e^x - 1 in single precision, to within two units in the last place.
 
-    On CPUs torch 2.15 calls a function of Sleef's, which takes two to seven times as long as its e^x. torch 2.10
-    subtracts, as it is done here, but near 0, too, where little is left of a small number.
+    On CPUs torch 2.15 calls a function of Sleef that takes two to seven times as long as its e^x. torch 2.10 subtracts
+    1, as here, but also near 0, where the subtraction loses most digits.
     """
     taylor = x * (1 / 5040) + 1 / 720
     for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2):
         taylor = taylor * x + coefficient
-    return torch.where(x.abs() < 0.35, taylor * x * x + x, x.exp() - 1)  # far from 0 the subtraction loses little
+    return torch.where(x.abs() < 0.35, taylor * x * x + x, x.exp() - 1)  # far from 0 the subtraction loses few digits
 
 
 def _add_after_product(bias: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def _add_after_product(bias: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
 
 
 def _is_plain(match: Match) -> bool:
-    """Whether there are no factors of the summands."""
+    """Whether the summands have no factors."""
     return not match.output_node().kwargs
 
 
@@ -68,20 +68,22 @@ def _gives_single_on_cpu(match: Match) -> bool:
 
 @register_graph_pattern(CallFunction(aten.addmm.default, Arg(), Arg(), Arg()), _is_plain, pass_dict=_REWRITES)
 def _biases_apart(match: Match, bias: fx.Node, inputs: fx.Node, weights: fx.Node) -> None:
-    """Layers' biases are added where their activations are computed, not by the matrix product, which would start from
-    copies of them. On GPUs torch does so by itself."""
+    """Add biases where the activations are computed, not in the matrix product, which would first copy them.
+
+    On GPUs torch does so itself.
+    """
     match.replace_by_example(_add_after_product, [bias, inputs, weights])
 
 
 @register_graph_pattern(CallFunction(aten.expm1.default, Arg()), _gives_single_on_cpu, pass_dict=_REWRITES)
 def _expm1_by_exp(match: Match, x: fx.Node) -> None:
-    """ELU and SELU are made of it."""
+    """Replace expm1, which ELU and SELU use."""
     match.replace_by_example(quick_expm1, [x])
 
 
 class _WeightGradient(NamedTuple):
-    """The gradient [units, inputs] of a dense layer's weights: the product of errors [B, units], the gradient of the
-    layer's sums, transposed, and inputs [B, inputs]."""
+    """The gradient [units, inputs] of a dense layer's weights: the product of `errors` [B, units], transposed, and
+    `inputs` [B, inputs]. The errors are the gradient of the layer's sums."""
 
     product: fx.Node
     errors: fx.Node
@@ -89,9 +91,12 @@ class _WeightGradient(NamedTuple):
 
 
 def _rearrange_weight_gradients(graph: fx.Graph) -> None:
-    """Nothing waits for them. Those of small layers are found from each thread's own rows where it has enough of these;
-    else at the end, those of layers alike by one batched product, which deals layers out to threads where each product
-    alone is too little for them. Those of wide layers are found in blocks of columns."""
+    """Compute weight gradients, which no other operation waits for, in ways that use all threads.
+
+    For small layers each thread uses its own rows, if it has enough of them; otherwise layers of the same shape are
+    computed at the end by one batched product, which shares layers among threads. Wide layers are computed in blocks of
+    columns.
+    """
     alike: dict[object, list[_WeightGradient]] = defaultdict(list)
     for product in graph.find_nodes(op="call_function", target=aten.mm.default):
         transposed, inputs = product.args
@@ -113,7 +118,7 @@ def _rearrange_weight_gradients(graph: fx.Graph) -> None:
 
 
 def _deal_out_rows(graph: fx.Graph) -> None:
-    """Each thread multiplies its own rows, as it computes activations of its own rows: MKL doesn't promise to."""
+    """Let each thread multiply the rows whose activations it computes; MKL may share rows differently."""
     call = graph.call_function
     for product in graph.find_nodes(op="call_function", target=aten.mm.default):
         rows, factor = product.args
@@ -126,7 +131,7 @@ def _deal_out_rows(graph: fx.Graph) -> None:
 
 
 def _threads_for(rows: fx.Node) -> int:
-    """How many threads have as many rows each of a tensor [B, N], and enough of them; else 1."""
+    """The number of threads, if each has the same and a sufficient number of rows of a tensor [B, N]; else 1."""
     threads = torch.get_num_threads()
     share, rest = divmod(len(_value(rows)), threads)
     return threads if share >= ROWS and not rest and _is_single_on_cpu(rows) else 1
@@ -138,7 +143,7 @@ def _shares(graph: fx.Graph, rows: fx.Node, threads: int) -> fx.Node:
 
 
 def _add_up(graph: fx.Graph, gradient: _WeightGradient, threads: int) -> None:
-    """The sum of what each thread's rows give."""
+    """Compute a gradient as the sum over each thread's rows."""
     call = graph.call_function
     with graph.inserting_before(gradient.product):
         errors = call(aten.permute.default, (_shares(graph, gradient.errors, threads), [0, 2, 1]))
@@ -147,7 +152,7 @@ def _add_up(graph: fx.Graph, gradient: _WeightGradient, threads: int) -> None:
 
 
 def _batch(graph: fx.Graph, gradients: list[_WeightGradient]) -> None:
-    """One product for layers alike, and one sum for their biases."""
+    """Compute the gradients of layers of the same shape by one product, and those of their biases by one sum."""
     call = graph.call_function
     with graph.inserting_before(graph.output_node()):
         errors = _stack(graph, [gradient.errors for gradient in gradients])
@@ -174,7 +179,7 @@ def _bias_gradients(errors: fx.Node) -> list[fx.Node]:
 
 
 def _divide(graph: fx.Graph, gradient: _WeightGradient) -> None:
-    """A product for each block of columns: on AMD's processors MKL divides a wide one badly between threads."""
+    """Compute a product per block of columns: on AMD processors MKL shares a wide one badly among threads."""
     call = graph.call_function
     batch = len(_value(gradient.inputs))
     units, width = _value(gradient.product).shape
@@ -195,11 +200,11 @@ def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
 
 
 def _is_only_result(node: fx.Node) -> bool:
-    """Whether nothing is computed from it."""
+    """Whether no other node uses it."""
     return all(user.op == "output" for user in node.users)
 
 
 def _value(node: fx.Node) -> Tensor:
-    """A tensor like the one that is to be computed, without its numbers."""
+    """A tensor with the shape and type of the node's result."""
     value: Tensor = node.meta["val"]
     return value
