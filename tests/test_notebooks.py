@@ -43,6 +43,7 @@ def kernel_environment(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A working folder for a kernel whose commands include `lit-cifar`."""
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(workspace / ".ipython"))
     return workspace
 
