@@ -17,6 +17,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 import lit_cifar
 import variants
 from lit_cifar.data.sources.synthetic import SyntheticSource
+from lit_cifar.lr_find.curve import read_curve
+from lit_cifar.lr_find.search import ConfirmRun, LearningRateSearch
 from lit_cifar.utils.errors import UserError
 
 FACE = [
@@ -157,6 +159,17 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
     monkeypatch.setattr(Mine, "__module__", "__main__")
     with pytest.raises(UserError, match="worker processes can't import it"):
         lit_cifar.compare({"mine": Mine()}, data, workers=2)
+
+
+def test_a_search_prints_its_learning_rate_and_the_short_runs() -> None:
+    losses = [2.3 - 0.01 * n for n in range(40)]
+    curve = read_curve([1e-5 * 1.2**n for n in range(40)], losses)
+    search = LearningRateSearch(curve, (ConfirmRun(1e-3, 1.5, 0.4), ConfirmRun(1e-4, 1.9, 0.3)))
+    assert repr(search).splitlines() == [
+        "learning rate 0.001",
+        "0.001: validation loss 1.5000, accuracy 40.0%",
+        "0.0001: validation loss 1.9000, accuracy 30.0%",
+    ]
 
 
 def test_objects_print_what_they_are(data: lit_cifar.CIFAR10DataModule, pictures: Path) -> None:

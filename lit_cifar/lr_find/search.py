@@ -49,12 +49,19 @@ class ConfirmRun:
     val_accuracy: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningRateSearch:
     """A range test, its confirm runs (the best first), and the resulting learning rate."""
 
     curve: LearningRateCurve
     confirm_runs: tuple[ConfirmRun, ...]
+
+    def __repr__(self) -> str:
+        runs = "".join(
+            f"\n{run.learning_rate:.2g}: validation loss {run.val_loss:.4f}, accuracy {run.val_accuracy:.1%}"
+            for run in self.confirm_runs
+        )
+        return f"learning rate {self.learning_rate:.2g}{runs}"
 
     @property
     def learning_rate(self) -> float:
