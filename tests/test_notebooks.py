@@ -82,7 +82,7 @@ def test_a_notebook_runs(path: Path, kernel_environment: Path) -> None:
 
 
 def test_every_notebook_is_tested() -> None:
-    assert {path.stem for path in NOTEBOOKS} <= set(SHOWN)
+    assert {path.stem for path in NOTEBOOKS} == set(SHOWN)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -119,8 +119,8 @@ def test_interrupting_a_cell_stops_its_workers(kernel_environment: Path) -> None
     manager, client = start_new_kernel(cwd=str(kernel_environment))
     try:
         client.execute(INTERRUPTED)
-        deadline = time.monotonic() + 120
-        while not list(kernel_environment.glob("logs/compare/*/runs/*/seed_*/metrics.csv")):
+        deadline = time.monotonic() + 240
+        while not list(kernel_environment.rglob("metrics.csv")):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         manager.interrupt_kernel()

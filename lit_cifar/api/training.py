@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import variants
 from lit_cifar import figures
-from lit_cifar.api.notebook import Shown, facts_table, png, progress_callback
+from lit_cifar.api.notebook import Shown, facts_table, in_notebook, png, progress_callback
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.data.datamodule import CIFAR10DataModule
@@ -174,7 +174,7 @@ def trainer(
     defaults: dict[str, Any] = {
         "logger": run_loggers(Path(folder), name),
         "plugins": [WholeFiles()],
-        "enable_progress_bar": progress,
+        "enable_progress_bar": progress and not in_notebook(),  # else Lightning adds a bar of its own there
         "enable_model_summary": False,
     }
     return Trainer(max_epochs=max_epochs, callbacks=[*callbacks, *resume_callbacks()], **(defaults | trainer_options))

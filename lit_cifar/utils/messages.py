@@ -58,10 +58,11 @@ def _unrecognized(message: str, options: Sequence[str]) -> str:
 def _unknown_option(message: str, options: Sequence[str]) -> str:
     """An option that the chosen class doesn't have: first the class's parser says so, then the command's names it."""
     if found := re.search(r"Option '([\w.]+)' is not accepted", message):
-        has = f" There are {', '.join(options)}." if options else ""
+        choices = [option for option in options if not option.endswith("help")]
+        has = f" There are {', '.join(choices)}." if choices else ""
         return f"{found[1]}: there is no such option.{_suggestion(found[1], options).replace('--', '')}{has}"
     key = re.search(r'Parser key "([\w.]+)"', message)
-    said = re.search(r"^\s*- ([\w.]+: there is no such option\..*)$", message, re.MULTILINE)
+    said = re.search(r'(?:- |":\s+)([\w.]+: there is no such option\..*)$', message, re.MULTILINE)
     return f"--{key[1]}.{said[1]}" if key and said else ""
 
 

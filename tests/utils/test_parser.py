@@ -61,7 +61,7 @@ def parser() -> OneLineErrorParser:
         ),
         (
             "--model.optimizer SGD --model.optimizer.momentun 3",
-            "momentun: there is no such option. Did you mean momentum?",
+            "--model.optimizer.momentun: there is no such option. Did you mean momentum?",
         ),
         ("SELU", "SELU has no option before it. Did you mean --model.variant SELU?"),
         ("selu --model.variant ELU", "selu has no option before it. Did you mean --model.variant SELU?"),
