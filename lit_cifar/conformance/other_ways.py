@@ -62,7 +62,7 @@ def trains_in_a_stack_as_alone(variant_class: type[Variant]) -> None:
 def _gradients_of_stack(networks: list[nn.Module], batch: tuple[Tensor, Tensor]) -> list[Tensor | None]:
     with warnings.catch_warnings():  # of operations that vmap runs one network at a time
         warnings.simplefilter("ignore")
-        stack = StackedNetwork(networks)
+        stack = StackedNetwork(networks, seeds=[0, 1])
         loss, _ = loss_and_totals(stack, (torch.stack([batch[0]] * 2), torch.stack([batch[1]] * 2)))
         loss.backward()
     return [p.grad for p in stack.parameters()]

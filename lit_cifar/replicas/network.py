@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn, vmap
 from torch.func import functional_call
 
+from lit_cifar.replicas.dropout import seed_dropout, seeded_layers, starts
+
 
 class NotStackableError(Exception):
     """These runs can't be trained as one stack; the message says why."""
@@ -18,24 +20,28 @@ class StackedNetwork(nn.Module):
     """R networks of equal shape as one: images [R, B, ...] in, logits [R, B, classes] out.
 
     Each parameter and buffer is a tensor [R, ...] whose k-th slice is the k-th network's. The forward pass is
-    `torch.vmap` over `torch.func.functional_call`, so any network that torch can vmap will do. Random numbers, as
-    dropout's, are different for each network.
+    `torch.vmap` over `torch.func.functional_call`, so any network that torch can vmap will do. What a network's
+    dropout layers drop follows from its seed; other random layers draw different numbers for each network.
 
     Args:
         networks: The networks, each with its own weights. They are left as they are.
+        seeds: Each network's seed.
 
     Raises:
         NotStackableError: if they differ in anything but the values of their parameters and buffers.
     """
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> None:
         super().__init__()
         _check_equal_shapes(networks)
         self.each = copy.deepcopy(networks[0])
         with torch.no_grad():
             for name, tensor in self.tensors().items():
-                own = [_tensors(network)[name].detach() for network in networks]
-                tensor.data = torch.stack(own)
+                tensor.data = torch.stack([_tensors(network)[name].detach() for network in networks])
+        seed_dropout(self.each)
+        for number, layer in enumerate(seeded_layers(self.each)):
+            layer.start = starts(number, seeds)
+        self.set_step(0)
 
     @property
     def replicas(self) -> int:
@@ -53,6 +59,11 @@ class StackedNetwork(nn.Module):
     def _logits(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.each, dict(tensors), (images,))
         return logits
+
+    def set_step(self, step: int) -> None:
+        """Say how many training steps were taken, which decides what dropout drops next."""
+        for layer in seeded_layers(self.each):
+            layer.step = torch.full_like(layer.start, step)
 
     def state_of(self, replica: int) -> dict[str, Tensor]:
         """A copy of one network's state."""

@@ -146,7 +146,7 @@ def _stacked_classifier(
             model.variant.load_pretrained(network.get_submodule("body"))
         models.append(model)
     networks: list[nn.Module] = [model.network for model in models]  # type: ignore[misc]
-    stack = StackedNetwork(networks)
+    stack = StackedNetwork(networks, [replica.seed for replica in replicas])
     check_stackable(stack, networks, data)
     models[0].network = stack  # type: ignore[assignment]
     return models[0], stack

@@ -79,6 +79,7 @@ class ReplicaTracker(Callback):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._network.set_step(trainer.global_step)
         for best in self.best.values():
             best.update({name: tensor.to(pl_module.device) for name, tensor in best.items()})
 

@@ -52,7 +52,7 @@ Report = Callable[[str, int, float], None]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """How many threads share a matrix product changes its last bits: a run has one, however many run at a time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -62,7 +62,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@_one_thread()
+@one_thread()
 def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     """Do one run and keep its row in the run's folder; a run that fails is a row that says why.
 

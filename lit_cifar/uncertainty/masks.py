@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-_GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIXING = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, None))
 _RATES = 2**16
 _CACHED_WORDS = 2**16
@@ -72,12 +72,12 @@ class SeededMasks(Masks):
         words = -(-units // 4)
         indices = torch.arange(images.start, images.stop, images.step, device=draw.device)[:, None]
         starts = torch.tensor(_starts(self.seed, draw.call, draw.samples), device=draw.device)[:, None]
-        counters = (indices * words + torch.arange(words, device=draw.device)).flatten().mul_(_GOLDEN_GAMMA)
+        counters = (indices * words + torch.arange(words, device=draw.device)).flatten().mul_(GOLDEN_GAMMA)
         dropped = min(max(round(draw.rate * _RATES), 1), _RATES - 1) - _RATES // 2
         keep = torch.empty(len(starts), len(images), units, dtype=draw.dtype, device=draw.device)
         at_once = max(1, _CACHED_WORDS // len(counters)) if draw.device.type == "cpu" else len(starts)
         for some_starts, some_keep in zip(starts.split(at_once), keep.split(at_once), strict=True):
-            bits = _splitmix64(some_starts + counters).view(torch.int16).view(len(some_starts), len(images), -1)
+            bits = splitmix64(some_starts + counters).view(torch.int16).view(len(some_starts), len(images), -1)
             torch.ge(bits[..., :units], dropped, out=some_keep)
         return keep.view(*keep.shape[:2], *draw.shape)
 
@@ -89,7 +89,7 @@ def _starts(seed: int, call: int, samples: range) -> tuple[int, ...]:
     return tuple(int.from_bytes(digest, "little", signed=True) for digest in digests)
 
 
-def _splitmix64(counters: Tensor) -> Tensor:
+def splitmix64(counters: Tensor) -> Tensor:
     """Turn int64 counters into random bits, in place."""
     for shift, factor in _MIXING:
         # int64 shifts copy the sign bit: without it they are SplitMix64's unsigned ones

@@ -130,7 +130,7 @@ class Switch:
         Either the images or, with shared masks, the masks multiply the weights, so no sample needs its own units.
         """
         keep = self._keep(layer, x, 1).flatten(2)
-        scale, floor, shift = _affine(layer)
+        scale, floor, shift = affine(layer)
         kept = (x - floor) * scale
         if keep.shape[1] == 1:
             logits = kept @ (keep * linear.weight).transpose(1, 2)
@@ -196,7 +196,7 @@ def _mask_shape(layer: _DropoutNd, x: Tensor) -> tuple[int, ...]:
     return (1 if whole_row else x.shape[1], *(1 for _ in x.shape[2:]))
 
 
-def _affine(layer: _DropoutNd) -> tuple[float, float, float]:
+def affine(layer: _DropoutNd) -> tuple[float, float, float]:
     """Scale, floor and shift: in training mode the layer returns scale * (x or, where dropped, floor) + shift."""
     if not isinstance(layer, _ALPHA):
         return 1 / (1 - layer.p), 0.0, 0.0
@@ -209,7 +209,7 @@ def _dropped(layer: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:
     """Drop the units that aren't kept, as the layer does in training mode."""
     if layer.p == 1:
         return torch.zeros_like(x)
-    scale, floor, shift = _affine(layer)
+    scale, floor, shift = affine(layer)
     if not floor:
         return x * (keep * scale)
     return torch.addcmul((keep * (-scale * floor)).add_(scale * floor + shift), x, keep, value=scale)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -19,7 +24,15 @@ from lit_cifar.study.finished import history
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.schema import Protocol
 
-TIMES = {"seconds", "seconds_per_epoch", "train_seconds", "test_seconds", "stack_size", "stack_seconds"}
+TIMES = {
+    "seconds",
+    "mc_test_seconds",
+    "seconds_per_epoch",
+    "train_seconds",
+    "test_seconds",
+    "stack_size",
+    "stack_seconds",
+}
 Row = dict[str, Any]
 
 
@@ -27,10 +40,12 @@ Row = dict[str, Any]
 def plan(pictures: Path) -> Callable[..., list[PlannedRun]]:
     """Runs of a tiny network, one for each seed."""
 
-    def make(seeds: int = 2, variant: str = "ELU", **model: Any) -> list[PlannedRun]:
+    def make(
+        seeds: int = 2, variant: str = "ELU", augment: Mapping[str, Any] = MappingProxyType({}), **model: Any
+    ) -> list[PlannedRun]:
         described = {"variant": {"class_path": variant, "init_args": {"depth": 2, "width": 8}}, **model}
         protocol = Protocol(max_epochs=3, patience=1, batch_size=16, val_size=30, mc_samples=3, learning_rate=3e-3)
-        data = {"source": "folder", "data_dir": str(pictures)}
+        data = {"source": "folder", "data_dir": str(pictures), **augment}
         return [
             PlannedRun(name=variant, seed=seed, model=described, data=data, protocol=protocol) for seed in range(seeds)
         ]
@@ -126,7 +141,7 @@ def kill_after(epochs: int) -> Callable[[str, int, float], None]:
 def test_an_interrupted_stack_goes_on_where_it_was_saved(
     workspace: Path, plan: Callable[..., list[PlannedRun]]
 ) -> None:
-    runs = plan(scheduler="one_cycle", sparsity=0.5)
+    runs = plan(variant="AlphaDropout", augment={"flip": True, "crop_padding": 2}, scheduler="one_cycle", sparsity=0.5)
     expected = do(runs, workspace / "whole")
     in_stacks = partial(run_in_stacks, replicas=8, others=run_here)
     with pytest.raises(Killed):
@@ -169,3 +184,44 @@ def test_seeds_and_rates_of_one_run_share_a_stack(plan: Callable[..., list[Plann
         (0.05, 0),
         (0.05, 1),
     ]
+
+
+KILLED = """\
+title: Killed
+seeds: 4
+protocol: {max_epochs: 15, batch_size: 16, val_size: 30, mc_samples: 5, patience: 15}
+runs:
+  AlphaDropout:
+    model: {variant: {class_path: AlphaDropout, init_args: {depth: 2, width: 8}}}
+"""
+
+
+@pytest.mark.slow
+def test_a_study_of_stacks_killed_twice_equals_an_uninterrupted_one(workspace: Path, pictures: Path) -> None:
+    (workspace / "killed.yaml").write_text(KILLED)
+    data = ["--data.source", "folder", "--data.data_dir", pictures]
+    options = ["--study", "killed.yaml", *data, "--replicas", 2, "--workers", 0]
+    command = [sys.executable, "-m", "lit_cifar", "compare", *map(str, options), "--output"]
+    saved: list[float] = []
+    for _ in range(2):
+        process = subprocess.Popen([*command, "killed"], stdout=subprocess.DEVNULL)  # noqa: S603
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            times = [path.stat().st_mtime for path in workspace.glob("killed/stacks/*/stack.ckpt")]
+            if times and max(times) not in saved:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        saved += times
+    assert len(saved) > 1
+    for folder in ("killed", "whole"):
+        subprocess.run([*command, folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    killed, whole = (
+        pd.read_csv(workspace / folder / "results.csv")
+        .sort_values(["run", "seed"])
+        .drop(columns=list(TIMES), errors="ignore")
+        for folder in ("killed", "whole")
+    )
+    times_of_tests = [column for column in whole if column.endswith("seconds")]
+    pd.testing.assert_frame_equal(killed.drop(columns=times_of_tests), whole.drop(columns=times_of_tests))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ def batches(seed: int = 0, size: int = 6) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", variants.available())
 def test_losses_gradients_and_buffers_are_those_of_single_networks(name: str) -> None:
     alone = [network(name, seed) for seed in range(REPLICAS)]
-    stack = StackedNetwork(alone)
+    stack = StackedNetwork(alone, range(REPLICAS))
     images, labels = batches()
     loss, totals = loss_and_totals(stack, (images, labels))
     loss.backward()
@@ -49,7 +51,7 @@ def test_losses_gradients_and_buffers_are_those_of_single_networks(name: str) ->
 
 def test_the_state_of_a_replica_is_that_of_a_single_network() -> None:
     alone = [network("BatchNorm", seed) for seed in range(REPLICAS)]
-    stack = StackedNetwork(alone)
+    stack = StackedNetwork(alone, range(REPLICAS))
     for k, single in enumerate(alone):
         state = stack.state_of(k)
         assert list(state) == list(single.state_dict())
@@ -58,7 +60,7 @@ def test_the_state_of_a_replica_is_that_of_a_single_network() -> None:
 
 def test_dropped_replicas_leave_the_others_as_they_were() -> None:
     alone = [network("BatchNorm", seed) for seed in range(REPLICAS)]
-    stack = StackedNetwork(alone)
+    stack = StackedNetwork(alone, range(REPLICAS))
     parameters = list(stack.parameters())
     stack.keep([0, 2])
     assert stack.replicas == 2
@@ -70,4 +72,41 @@ def test_dropped_replicas_leave_the_others_as_they_were() -> None:
 
 def test_networks_of_different_shapes_cannot_be_stacked() -> None:
     with pytest.raises(NotStackableError, match="don't have the same parameters"):
-        StackedNetwork([nn.Linear(3, 2), nn.Linear(3, 4)])
+        StackedNetwork([nn.Linear(3, 2), nn.Linear(3, 4)], [0, 1])
+
+
+def dropped(layer: nn.Module, seeds: Sequence[int], steps: int = 3, rows: int = 500) -> Tensor:
+    """What a stack of this layer gives for ones in training, [steps, R, rows, 20]; the input's slope is 1."""
+    network = nn.Sequential(nn.Linear(20, 20, bias=False), layer)
+    nn.init.eye_(network[0].weight)
+    stack = StackedNetwork([network] * len(seeds), seeds).train()
+    ones = torch.ones(len(seeds), rows, 20)
+    return torch.stack([stack(ones) for _ in range(steps)]).detach()
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.3), nn.AlphaDropout(0.3)], ids=["dropout", "alpha dropout"])
+def test_dropout_has_torchs_distribution(layer: nn.Module) -> None:
+    torch.manual_seed(0)
+    found, expected = dropped(layer, [0, 1]), layer.train()(torch.ones(60_000))
+    assert found.unique().tolist() == pytest.approx(expected.unique().tolist(), abs=1e-5)
+    kept = found == found.max()
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.01)
+    patterns = kept.flatten(2).flatten(0, 1).float()  # of each step and replica
+    correlations = torch.corrcoef(patterns) - torch.eye(len(patterns))
+    assert correlations.abs().max() < 0.05
+    neighbours = torch.corrcoef(kept.view(-1, 20).T.float()) - torch.eye(20)
+    assert neighbours.abs().max() < 0.07
+
+
+def test_a_replica_drops_the_same_units_in_every_stack() -> None:
+    assert torch.equal(dropped(nn.Dropout(0.5), [7])[:, 0], dropped(nn.Dropout(0.5), [3, 7, 5])[:, 1])
+
+
+def test_dropout_goes_on_from_a_step() -> None:
+    stack = StackedNetwork([nn.Sequential(nn.Linear(20, 20), nn.Dropout(0.5))], [4]).train()
+    images = torch.ones(1, 8, 20)
+    steps = [stack(images) for _ in range(3)]
+    stack.set_step(1)
+    assert torch.equal(stack(images), steps[1])
+    assert not torch.equal(steps[1], steps[2])
+    assert torch.equal(stack.eval()(images), stack(images))

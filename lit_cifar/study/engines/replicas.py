@@ -23,7 +23,7 @@ from lit_cifar.replicas.stack import TrainedReplica, train_stack
 from lit_cifar.study.engines.base import Engine, FinishedRun
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import NO_DISK, Report, failed, finish, model_and_data, row_of
+from lit_cifar.study.run import NO_DISK, Report, failed, finish, model_and_data, one_thread, row_of
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.study.schema import Protocol
 from lit_cifar.training.resume import CHECKPOINTS
@@ -117,6 +117,7 @@ class _Stack:
         """Where it is saved."""
         return self.folder / "stack.ckpt"
 
+    @one_thread()
     def train(self, report: Report) -> Sequence[TrainedReplica]:
         """Train it, or go on where it was saved.
 
@@ -208,6 +209,7 @@ def _finish(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
     return failed(run, trained.training.failure) if trained.training.failure else row
 
 
+@one_thread()
 def _write_and_test(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
     model, data = model_and_data(run)
     model.build(data.class_names, Scale.empty(IMAGE_SHAPE))

@@ -1,0 +1,69 @@
+"""Dropout in a stack: what a replica drops follows from its seed and the step alone, whatever stack it is in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lit_cifar.uncertainty.masks import GOLDEN_GAMMA, splitmix64
+from lit_cifar.uncertainty.switch import affine
+
+TORCHS_OWN = (nn.Dropout.forward, nn.AlphaDropout.forward)
+
+RANDOM_BITS = 31
+"""Bits that decide about a unit: rates are rounded to the nearest 2⁻³¹."""
+
+
+class SeededDropout(nn.Module):
+    """Stands for a dropout layer of torch's, with random numbers that are functions of seed, layer, step and unit.
+
+    The bits are SplitMix64's (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). Neither torch's random state
+    nor the other replicas matter, so a replica drops the same units in every stack, and a continued one those that it
+    would have dropped. They are not the units that torch would drop, but they have the same distribution.
+
+    Args:
+        layer: The layer, an `nn.Dropout` or `nn.AlphaDropout`.
+    """
+
+    start: Tensor
+    step: Tensor
+
+    def __init__(self, layer: nn.Dropout | nn.AlphaDropout) -> None:
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+        self.register_buffer("start", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.layer.p:
+            return x
+        key = splitmix64(self.start + self.step * GOLDEN_GAMMA)
+        self.step.add_(1)
+        units = torch.arange(1, x.numel() + 1, device=x.device)
+        bits = splitmix64(key + units * GOLDEN_GAMMA) & (2**RANDOM_BITS - 1)
+        keep = (bits >= round(self.layer.p * 2**RANDOM_BITS)).view(x.shape)
+        scale, floor, shift = affine(self.layer)
+        return torch.where(keep, x, floor) * scale + shift
+
+
+def seed_dropout(network: nn.Module) -> None:
+    """Replace torch's elementwise dropout layers, in place; other random layers draw from torch's generator."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, (nn.Dropout, nn.AlphaDropout)) and type(child).forward in TORCHS_OWN:
+                setattr(parent, name, SeededDropout(child))
+
+
+def seeded_layers(network: nn.Module) -> Iterator[SeededDropout]:
+    """The layers that `seed_dropout` has made."""
+    return (module for module in network.modules() if isinstance(module, SeededDropout))
+
+
+def starts(layer: int, seeds: Sequence[int]) -> Tensor:
+    """Where a layer's random numbers start for each seed, int64 [R]."""
+    digests = (hashlib.blake2b(f"dropout {seed} {layer}".encode(), digest_size=8).digest() for seed in seeds)
+    return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests])
