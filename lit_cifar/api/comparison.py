@@ -137,7 +137,7 @@ def _console(progress: bool) -> Console:
     """A terminal's, or one whose last line a notebook shows."""
     if progress and not in_notebook():
         return Console()
-    return Console(file=LastLine(progress), force_jupyter=False, width=200)  # type: ignore[arg-type]
+    return Console(file=LastLine(progress), force_jupyter=False, force_terminal=False, width=200)  # type: ignore[arg-type]
 
 
 def verdicts(result: StudyResult) -> pd.DataFrame:
