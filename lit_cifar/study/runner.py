@@ -85,8 +85,11 @@ def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
     answered = [a.question for a in answer_questions(study, results, histories, looks) if a.verdict.settled]
     names = {name for question in answered for name in (question.treatment, question.baseline)}
     if seeds and names:
-        session.console.print(f"Repeating {seeds} seeds of {len(names)} runs at half and twice their learning rates.")
         try:
+            session.clock.check()
+            session.console.print(
+                f"Repeating {seeds} seeds of {len(names)} runs at half and twice their learning rates."
+            )
             session.vary_rates(seeds=range(seeds), names=names)
         except OutOfTime:
             session.console.print("The time budget is over.")
