@@ -1,4 +1,4 @@
-"""What a run's test leaves in its folder for the report's pictures: plain data, in `test.json` and `examples.npz`."""
+"""Files of a run's test that the report's figures are made from: `test.json` and `examples.npz`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lit_cifar.figures import Example
 from lit_cifar.utils.files import replaced_when_complete, write_text
 
 EXAMPLES_SEED = 0
-"""The seed whose runs keep a few images."""
+"""Runs with this seed keep a few images."""
 
 Examples = Mapping[str, Sequence[Example]]
-"""Rows of images by what they have in common."""
+"""Groups of images, by their titles."""
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Keep scores and curves."""
+    """Write scores and curves to `test.json`."""
     write_text(folder / "test.json", json.dumps(evaluation))
 
 
@@ -33,7 +33,7 @@ def read_evaluation(folder: Path) -> Evaluation | None:
 
 
 def write_examples(examples: Examples, folder: Path) -> None:
-    """Keep a few images with what they are and what they are taken for."""
+    """Write a few images with their classes and predictions to `examples.npz`."""
     kept = [(row, example) for row, shown in examples.items() for example in shown]
     with replaced_when_complete(folder / "examples.npz") as unfinished:
         np.savez_compressed(

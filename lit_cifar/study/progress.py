@@ -1,4 +1,4 @@
-"""What people see while a study runs: runs done, epochs and accuracies of the running ones, time left."""
+"""The progress of a study: finished runs, epochs and accuracies of the current ones, and the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from lit_cifar.study.plan import PlannedRun
 
 
 class StudyProgress:
-    """A live display on a terminal; a line for each finished run elsewhere. Use it as a context manager."""
+    """A live display on a terminal, or one line for each finished run elsewhere. Use it as a context manager.
+
+    Args:
+        total: Number of runs.
+        console: Where to print.
+    """
 
     def __init__(self, total: int, console: Console) -> None:
         self.console = console
@@ -47,12 +52,12 @@ class StudyProgress:
             self._live.stop()
 
     def epoch(self, label: str, epoch: int, accuracy: float) -> None:
-        """Tell that a run has finished an epoch."""
+        """Show that a run has finished an epoch."""
         self._running[label] = f"epoch {epoch}, validation accuracy {accuracy:.1%}"
         self._show()
 
     def finished(self, run: PlannedRun, row: Row, *, here: bool) -> None:
-        """Tell that a run is finished; `here` is false if an earlier call of the command did it."""
+        """Show that a run is finished; `here` is false if an earlier call of the command did it."""
         self._done += 1
         self._done_here += here
         self._running.pop(run.label, None)
@@ -76,7 +81,7 @@ class StudyProgress:
 
 
 def outcome(row: Row) -> str:
-    """A finished run in some words."""
+    """A finished run in a few words."""
     if row["status"] != "ok":
         return f"failed: {row['reason']}"
     if "test_acc" not in row:

@@ -20,10 +20,10 @@ from lit_cifar.utils.console import say
 from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
 
 TRIES = 3
-"""How often a run whose worker died is tried."""
+"""How often a run is tried whose worker process dies."""
 
 LAST_SECONDS = 5.0
-"""How long a worker with nothing left to do may take to end."""
+"""How long an idle worker may take to end."""
 
 Epoch = tuple[str, int, float]
 """What a `Report` is told."""
@@ -32,11 +32,19 @@ Epoch = tuple[str, int, float]
 def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
     """Do the runs in worker processes.
 
-    A run whose worker dies is tried again after the others; when that happens again and again, its row says why.
+    A run whose worker dies is tried again after the others. After `TRIES` deaths its row says why it failed.
+
+    Args:
+        runs: What to do.
+        study_folder: Where the runs' folders are.
+        report: Told of every finished epoch.
+        workers: Number of processes.
     """
     left, deaths = deque(runs), Counter[str]()
-    pool = [_Worker() for _ in range(min(workers, len(runs)))]
+    pool: list[_Worker] = []
     try:
+        for _ in range(min(workers, len(runs))):
+            pool.append(_Worker())  # noqa: PERF401 - an interrupt must find those that have started
         while busy := _set_to_work(pool, left, study_folder):
             ready = wait([worker.connection for worker in busy])
             for worker in (worker for worker in busy if worker.connection in ready):
@@ -60,13 +68,13 @@ def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, 
 
 
 class _Worker:
-    """A process that does one run after the other and tells of them through a pipe of its own.
+    """A process that does one run after the other and reports through a pipe of its own.
 
-    (A queue that all workers share would stay locked for ever by one that is killed while it writes.)
+    A queue that all workers share would stay locked if one of them were killed while it writes.
     """
 
     run: PlannedRun
-    """What it does now, or has done last."""
+    """The current run, or the last one."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -79,14 +87,14 @@ class _Worker:
 
     def begin(self, run: PlannedRun, study_folder: Path) -> None:
         self.run, self.is_busy = run, True
-        with suppress(BrokenPipeError):  # it has died already: `message` will tell
+        with suppress(BrokenPipeError):  # it has died already, which `message` will report
             self.connection.send((run, study_folder))
 
     def message(self) -> Epoch | Row | None:
-        """Of a finished epoch, or the finished run's row; None if the process has died.
+        """A finished epoch, or the finished run's row; None if the process has died.
 
         Raises:
-            OSError: which every other run would meet as well: the disk is full, for example.
+            OSError: if the disk is full or read-only.
         """
         try:
             message: Epoch | Row | OSError = self.connection.recv()
@@ -99,14 +107,14 @@ class _Worker:
         return message
 
     def death(self) -> str:
-        """What ended the process, and what that probably means."""
+        """What ended the process, and the probable cause."""
         code = self.process.exitcode or 0
         if code == -getattr(signal, "SIGKILL", 0) != 0:  # Windows has no SIGKILL
             return "Its process was killed (SIGKILL), probably because memory ran out: try fewer --workers"
         return f"Its process died ({signal.strsignal(-code) if code < 0 else f'exit code {code}'})"
 
     def end(self) -> None:
-        """At once if there is a run, which is done anew next time: Lightning would first finish its epoch."""
+        """End the process; if it is at work, at once, as Lightning would first finish the epoch."""
         if self.is_busy:
             self.process.kill()
         self.connection.close()
@@ -115,7 +123,7 @@ class _Worker:
 
 
 def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
-    """Put a dead worker's run behind what is left to do, or give its row if it was finished or tried often enough."""
+    """Put a dead worker's run at the end of the queue; return its row if it was finished or has failed too often."""
     if (result := finished(dead.run, folder)) and not result.changed:
         return result.row
     deaths[dead.run.label] += 1
@@ -127,7 +135,7 @@ def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[s
 
 
 def _set_to_work(pool: Sequence[_Worker], left: deque[PlannedRun], folder: Path) -> list[_Worker]:
-    """Give idle workers what is left to do; return those that have something to do."""
+    """Give the idle workers something to do; return the busy ones."""
     for worker in pool:
         if left and not worker.is_busy:
             worker.begin(left.popleft(), folder)
@@ -148,7 +156,7 @@ def _sigint_held_back() -> Iterator[None]:
 
 
 def _work(connection: Connection) -> None:
-    """Do the runs that come through the pipe until it is closed, silently."""
+    """Do the runs that come through the pipe, silently, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence_lightning()
@@ -166,7 +174,7 @@ def _row_or_error(run: PlannedRun, study_folder: Path, report: Report) -> Row | 
 
 
 def _end_with_parent() -> None:
-    """A killed study must not leave workers behind, busy with runs that nobody waits for."""
+    """End when the parent process ends: a killed study must not leave busy workers behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
