@@ -118,13 +118,15 @@ def test_interrupting_a_cell_stops_its_workers(kernel_environment: Path) -> None
 
     manager, client = start_new_kernel(cwd=str(kernel_environment))
     try:
-        client.execute(INTERRUPTED)
+        asked = client.execute(INTERRUPTED)
         deadline = time.monotonic() + 240
         while not list(kernel_environment.glob("logs/compare/*/runs/*/seed_*")):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=60)
+        while reply["parent_header"]["msg_id"] != asked:
+            reply = client.get_shell_msg(timeout=60)
         assert reply["content"]["status"] == "error"
         assert reply["content"]["ename"] in ("KeyboardInterrupt", "StoppedBySignalError")
         assert not children(manager.provisioner.pid)
