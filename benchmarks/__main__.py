@@ -26,7 +26,7 @@ import torch
 
 import variants
 from benchmarks.contenders import KERAS_PYTHON, VALIDATION_SHARE, command
-from benchmarks.pace import ROOT, busy_seconds, in_turns, median_ratio
+from benchmarks.pace import ROOT, busy_seconds, environment, in_turns, median_ratio
 from lit_cifar.utils.files import write_text
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
@@ -239,9 +239,8 @@ def _cost(program: Sequence[str]) -> tuple[float, float]:
         subprocess.CalledProcessError: if it fails.
     """
     command_line = [sys.executable, ROOT / "benchmarks" / "cost.py", *program]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
-        printed = subprocess.run(command_line, check=True, capture_output=True, env=environment, cwd=folder).stdout  # noqa: S603
+        printed = subprocess.run(command_line, check=True, capture_output=True, env=environment(), cwd=folder).stdout  # noqa: S603
     cost = json.loads(printed)
     return cost["seconds"], cost["mib"]
 

