@@ -60,6 +60,18 @@ class Variant(ABC):
             network: What `build` has returned.
         """
 
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | Mapping[str, torch.Tensor]:
+        """What training minimizes; cross-entropy by default. Validation and test losses are always cross-entropy.
+
+        Args:
+            logits: Logits [B, classes] of a batch, in training mode.
+            labels: Labels, int64 [B], or class probabilities [B, classes] where images are mixed (mixup).
+
+        Returns:
+            The mean loss of the batch, or named terms whose sum it is; each is logged as `train/loss_<name>`.
+        """
+        return nn.functional.cross_entropy(logits, labels)
+
     @classmethod
     def migrate(cls, init_args: dict[str, Any], version: str) -> dict[str, Any]:
         """Turn hyperparameters from an old checkpoint into those that the constructor takes today.

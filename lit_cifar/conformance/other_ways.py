@@ -18,8 +18,8 @@ import variants
 from lit_cifar.conformance.hyperparameters import save
 from lit_cifar.conformance.networks import ConformanceError, classifier, images_of, labels_of, network, require, seeded
 from lit_cifar.replicas.network import NotStackableError, StackedNetwork
-from lit_cifar.speed.compiled_step import CompiledGradients
-from lit_cifar.training.loss import loss_and_totals
+from lit_cifar.speed.compiled_step import CompiledGradients, LossFunction
+from lit_cifar.training.loss import training_loss
 from lit_cifar.training.module import LitClassifier
 from variants import Variant
 
@@ -28,13 +28,14 @@ Gradients = Mapping[str, Tensor | None]
 
 def trains_compiled_as_eager(variant_class: type[Variant]) -> None:
     """Where `torch.compile` takes it, the compiled training step gives the gradients of the plain one."""
-    built = network(variant_class()).double()
+    variant = variant_class()
+    built, loss_function = network(variant).double(), training_loss(None, variant)
     batch = (images_of(20), labels_of(20))
     try:
-        compiled = CompiledGradients(built, loss_and_totals, batch)
+        compiled = CompiledGradients(built, loss_function, batch)
     except Exception:  # noqa: BLE001 - compilers fail in many ways, and training works without
         return
-    expected = _gradients(built, batch)
+    expected = _gradients(built, batch, loss_function)
     with seeded(0):
         _, _, found = compiled(batch)
     names = [name for name, _ in built.named_parameters()]
@@ -43,15 +44,16 @@ def trains_compiled_as_eager(variant_class: type[Variant]) -> None:
 
 def trains_in_a_stack_as_alone(variant_class: type[Variant]) -> None:
     """Where `torch.func` takes it, networks that are trained as one stack get the gradients they get alone."""
-    networks = [network(variant_class(), seed=seed).double() for seed in (0, 1)]
+    variant = variant_class()
+    networks, loss_function = [network(variant, seed=seed).double() for seed in (0, 1)], training_loss(None, variant)
     batch = (images_of(20), labels_of(20))
-    if _is_random(networks[0], batch):
+    if _is_random(networks[0], batch, loss_function):
         for built in networks:  # in a stack, random numbers are drawn in another order
             built.eval()
     with _without_fused_attention():
-        expected = [_gradients(built, batch) for built in networks]
+        expected = [_gradients(built, batch, loss_function) for built in networks]
         try:
-            stacked = _gradients_of_stack(networks, batch)
+            stacked = _gradients_of_stack(networks, batch, loss_function)
         except (NotStackableError, RuntimeError):  # such networks are trained one by one
             return
     for index, alone in enumerate(expected):
@@ -59,11 +61,13 @@ def trains_in_a_stack_as_alone(variant_class: type[Variant]) -> None:
         _require_equal("a stack", found, alone)
 
 
-def _gradients_of_stack(networks: list[nn.Module], batch: tuple[Tensor, Tensor]) -> list[Tensor | None]:
+def _gradients_of_stack(
+    networks: list[nn.Module], batch: tuple[Tensor, Tensor], loss_function: LossFunction
+) -> list[Tensor | None]:
     with warnings.catch_warnings():  # of operations that vmap runs one network at a time
         warnings.simplefilter("ignore")
         stack = StackedNetwork(networks, seeds=[0, 1])
-        loss, _ = loss_and_totals(stack, (torch.stack([batch[0]] * 2), torch.stack([batch[1]] * 2)))
+        loss, _ = loss_function(stack, (torch.stack([batch[0]] * 2), torch.stack([batch[1]] * 2)))
         loss.backward()
     return [p.grad for p in stack.parameters()]
 
@@ -103,17 +107,19 @@ def _logits_of_checkpoint(path: str, variant: Variant) -> list[list[float]]:
     return logits
 
 
-def _is_random(built: nn.Module, batch: tuple[Tensor, Tensor]) -> bool:
-    one, other = (_gradients(built, batch, seed=seed) for seed in (0, 1))
+def _is_random(built: nn.Module, batch: tuple[Tensor, Tensor], loss_function: LossFunction) -> bool:
+    one, other = (_gradients(built, batch, loss_function, seed=seed) for seed in (0, 1))
     pairs = zip(one.values(), other.values(), strict=True)
     return any(first is not None and second is not None and not torch.equal(first, second) for first, second in pairs)
 
 
-def _gradients(built: nn.Module, batch: tuple[Tensor, Tensor], *, seed: int = 0) -> Gradients:
+def _gradients(
+    built: nn.Module, batch: tuple[Tensor, Tensor], loss_function: LossFunction, *, seed: int = 0
+) -> Gradients:
     built.zero_grad()
     buffers = {name: buffer.clone() for name, buffer in built.named_buffers()}
     with seeded(seed):
-        loss_and_totals(built, batch)[0].backward()
+        loss_function(built, batch)[0].backward()
     for name, buffer in built.named_buffers():
         buffer.copy_(buffers[name])
     return {name: None if p.grad is None else p.grad.clone() for name, p in built.named_parameters()}

@@ -21,8 +21,8 @@ from lit_cifar.replicas.optimizer import StackedOptimizer, checked_scheduler
 from lit_cifar.replicas.replica import Replica, Training
 from lit_cifar.replicas.sparsity import StackedSparsity
 from lit_cifar.replicas.tracker import ReplicaTracker, Report
+from lit_cifar.speed.compiled_step import LossFunction
 from lit_cifar.training import checkpoints
-from lit_cifar.training.loss import loss_and_totals
 from lit_cifar.training.module import LitClassifier
 
 SHARE_OF_SAVING = 0.05
@@ -147,28 +147,30 @@ def _stacked_classifier(
         models.append(model)
     networks: list[nn.Module] = [model.network for model in models]  # type: ignore[misc]
     stack = StackedNetwork(networks, [replica.seed for replica in replicas])
-    check_stackable(stack, networks, data)
+    check_stackable(stack, networks, data, models[0].loss_function)
     models[0].network = stack  # type: ignore[assignment]
     return models[0], stack
 
 
-def check_stackable(network: StackedNetwork, networks: Sequence[nn.Module], data: StackedDataModule) -> None:
+def check_stackable(
+    network: StackedNetwork, networks: Sequence[nn.Module], data: StackedDataModule, loss_function: LossFunction
+) -> None:
     """Try a stack on a few images: it must give what its networks give alone, and it must have gradients.
 
     Raises:
-        NotStackableError: if torch can't vmap the network, or if it gives other logits in a stack.
+        NotStackableError: if torch can't vmap the network or its loss, or if it gives other logits in a stack.
     """
     images, labels = (part[:, :CHECKED_IMAGES] for part in data.example_batch())
     trial = copy.deepcopy(network)
     try:
         with torch.random.fork_rng():
-            loss_and_totals(trial.train(), (images, labels))[0].backward()
+            loss_function(trial.train(), (images, labels))[0].backward()
         with torch.no_grad():
             logits = network.eval()(images)
             alone = torch.stack([one.eval()(some) for one, some in zip(networks, images, strict=True)])
     except (RuntimeError, ValueError, NotImplementedError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
-        raise NotStackableError(f"torch.vmap can't run the network: {reason}") from error
+        raise NotStackableError(f"torch.vmap can't run the network or its loss: {reason}") from error
     network.train()
     if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise NotStackableError("the network gives other logits in a stack than alone.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -10,12 +12,19 @@ from torchmetrics.utilities import dim_zero_cat
 from lit_cifar.uncertainty import evaluate
 
 
-def totals(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """What a batch adds to an epoch's sums, [3]: loss, right answers, images; of mean loss, logits [B, classes] and
-    labels [B]."""
+def totals(loss: Tensor, logits: Tensor, labels: Tensor, terms: Sequence[Tensor] = ()) -> Tensor:
+    """What a batch adds to an epoch's sums, [3 + terms]: loss, correct answers, images and the terms of the loss.
+
+    Args:
+        loss: Mean loss of the batch.
+        logits: Logits [B, classes].
+        labels: Labels [B], or class probabilities [B, classes], of which the most probable class counts.
+        terms: Means of the loss's named terms.
+    """
     batch_size = len(labels)
-    correct = (logits.argmax(1) == labels).sum()
-    return torch.stack([loss * batch_size, correct, torch.full_like(correct, batch_size)])
+    correct = (logits.argmax(1) == (labels.argmax(1) if labels.dim() == 2 else labels)).sum()
+    sums = [loss * batch_size, correct, torch.full_like(correct, batch_size)]
+    return torch.stack([*sums, *(term * batch_size for term in terms)])
 
 
 class LossAndAccuracy(Metric):
@@ -25,16 +34,25 @@ class LossAndAccuracy(Metric):
 
     def __init__(self) -> None:
         super().__init__()
+        self.terms: Sequence[str] = ()
+        """Names of the loss's terms; each is `loss_` and its name in what is computed."""
         self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
 
+    def name_terms(self, names: Sequence[str]) -> None:
+        """Expect batches with these terms from now on."""
+        self.terms = names
+        self._defaults["totals"] = torch.zeros(3 + len(names))
+        self.reset()
+
     def update(self, batch_totals: Tensor) -> None:
-        """Add a batch's totals, [3] or [R, 3]."""
-        self.totals = self.totals + batch_totals  # not in place: the sums of a stack are [R, 3]
+        """Add a batch's totals, [3 + terms] or [R, 3 + terms]."""
+        self.totals = self.totals + batch_totals  # not in place: a stack's sums have one more dimension
 
     def compute(self) -> dict[str, Tensor]:
         # Read once: what is logged is shown and compared many times.
-        loss, correct, count = self.totals.cpu().unbind(-1)
-        return {"loss": loss / count, "accuracy": correct / count}
+        loss, correct, count, *terms = self.totals.cpu().unbind(-1)
+        named = {f"loss_{name}": term / count for name, term in zip(self.terms, terms, strict=True)}
+        return {"loss": loss / count, "accuracy": correct / count, **named}
 
 
 class ProbabilityScores(Metric):

@@ -17,12 +17,12 @@ import variants
 from lit_cifar.data.batches import Batch, IndexedBatch
 from lit_cifar.data.normalization import Scale
 from lit_cifar.evaluation import UNCERTAINTIES, predict, predict_by_mc
-from lit_cifar.speed.compiled_step import CompiledGradients, LossFunction, compile_training_step
+from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_step
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
 from lit_cifar.training.checkpoint_checks import check_fits, check_size, check_version, check_weights
-from lit_cifar.training.loss import logits_of, loss_and_totals
+from lit_cifar.training.loss import Loss, check_loss, logits_of, loss_and_totals, loss_in, training_loss
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.training.network import NetworkBuilder
 from lit_cifar.training.optimization import OptimizerFactory, Scheduler, make_optimizer, make_scheduler
@@ -46,6 +46,11 @@ class LitClassifier(LightningModule):
             `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (torch's OneCycleLR, stepped every batch; the idea is
             Smith's, 2018, arXiv:1803.09820), or a torch scheduler class, stepped every epoch.
+        loss: What training minimizes, a function or a class of callable objects, by its path, as in
+            `--model.loss torch.nn.CrossEntropyLoss --model.loss.label_smoothing 0.1` (label smoothing; Szegedy et al.
+            2016, arXiv:1512.00567). It takes logits [B, classes] and labels [B] and returns the mean loss or a
+            dictionary of terms to be added up, which are logged as `train/loss_<name>`. Default: the variant's own
+            loss, which is cross-entropy unless it says otherwise. Validation and test losses are always cross-entropy.
         l1: Strength of an L1 penalty on the weights, which makes some of them zero: each step moves them towards zero
             by learning rate times this.
         sparsity: Share of each layer's weights to set to zero, the smallest first, in the course of the first epoch
@@ -63,6 +68,7 @@ class LitClassifier(LightningModule):
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
         scheduler: Scheduler = None,
+        loss: Loss | None = None,
         l1: float = 0.0,
         sparsity: float = 0.0,
         mc_samples: int = 0,
@@ -89,7 +95,7 @@ class LitClassifier(LightningModule):
         self.class_names: tuple[str, ...] = ()
         self.trained_on: Mapping[str, Any] = {}
         self.mc_samples = mc_samples
-        self.loss_function: LossFunction = loss_and_totals
+        self.loss_function = training_loss(loss, variant)
         self.compile_step = compile
         self._compiled: CompiledGradients | None = None
         self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
@@ -114,7 +120,9 @@ class LitClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             shorten_epochs(self.trainer)
-            self.trained_on = self.trainer.datamodule.origin  # type: ignore[attr-defined]
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.trained_on = data.origin
+            self.train_metric.name_terms(check_loss(loss_in(self.loss_function), len(self.class_names), soft=False))
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""
@@ -140,7 +148,7 @@ class LitClassifier(LightningModule):
         return self.network
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The batch's loss, and its totals [3] for callbacks; for a stack of replicas, see `loss_and_totals`."""
+        """The batch's loss, and its totals [3 + terms] for callbacks; of a stack of replicas, see `loss_and_totals`."""
         if self._compiled is not None and self._compiled.can_take(batch, self.trainer):
             loss, found, self._gradients = self._compiled(batch)
         else:
@@ -157,7 +165,7 @@ class LitClassifier(LightningModule):
         self._gradients = ()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        _, found = self.loss_function(self.built(), batch)
+        _, found = loss_and_totals(self.built(), batch)
         self.val_metric.update(found)
 
     def test_step(self, batch: IndexedBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -208,6 +216,9 @@ class LitClassifier(LightningModule):
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
         if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
             raise UserError("batch_size=1 is too small for batch normalization: use at least 2.")
+        loss = loss_in(self.loss_function)
+        if isinstance(loss, nn.Module):  # not a submodule, so that checkpoints don't need it
+            loss.to(self.device)
         self.compile_training_step()
 
     def compile_training_step(self) -> None:
