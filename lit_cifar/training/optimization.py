@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from lit_cifar.training.muon import MuonWithAdamW
 from lit_cifar.utils.errors import UserError
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
@@ -28,9 +29,8 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]
         optimizer = factory(parameters, learning_rate)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"The optimizer can't train this network: {reason:.300} Use another one, such as SGD."
-        ) from error
+        other = MuonWithAdamW.__name__ if "Muon" in reason else "another one, such as SGD"
+        raise UserError(f"The optimizer can't train this network: {reason:.300} Use {other}.") from error
     if isinstance(optimizer, SparseAdam):
         raise UserError("SparseAdam needs sparse gradients, and those of these networks are dense: use Adam.")
     return optimizer
