@@ -219,8 +219,8 @@ def test_a_slow_address_says_how_long_it_will_take(serve, target, wanted, part, 
 
 
 def test_the_fastest_of_slow_addresses_is_used(serve, fake, target, wanted, part) -> None:
-    slowest, faster = serve(piece=100, pause=0.02), serve(piece=4000, pause=0.02)
-    quick = Patience(silence=5, total=0.01, trial=0.05)
+    slowest, faster = serve(piece=10, pause=0.2), serve(piece=1000, pause=0.02)
+    quick = Patience(silence=5, total=0.01, trial=0.25)
     download([slowest.url, faster.url], target, wanted, part, [quick, PATIENT])
     assert target.read_bytes() == fake.content
     assert (len(slowest.asked), len(faster.asked)) == (1, 2)
