@@ -2,6 +2,7 @@
 
     python benchmarks/keras_students.py FOLDER --seed 0
     python benchmarks/keras_students.py FOLDER --seed 0 --same-batches
+    python benchmarks/keras_students.py FOLDER --seed 0 --momentum 0.9
 
 Needs Keras, TensorFlow, NumPy and Pillow (`make bench-keras` installs the first two into .venv-keras). FOLDER holds
 `train/<class>/*` and `test/<class>/*`. The recipe: 20 hidden layers of 100 units, batch normalization and Swish after
@@ -31,14 +32,14 @@ def read(folder: Path):
     return images.astype("float32") / 255, np.array([index for _, index in files])
 
 
-def build():
-    """The network, compiled."""
+def build(momentum):
+    """The network, compiled; `momentum` is the share of its old statistics that batch normalization keeps."""
     network = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten()])
     for _ in range(20):
         network.add(layers.Dense(100, kernel_initializer="he_normal"))
-        network.add(layers.BatchNormalization())
+        network.add(layers.BatchNormalization(momentum=momentum))
         network.add(layers.Activation("swish"))
-    network.add(layers.BatchNormalization())
+    network.add(layers.BatchNormalization(momentum=momentum))
     network.add(layers.Dense(10, activation="softmax"))
     network.compile(
         loss="sparse_categorical_crossentropy", optimizer=keras.optimizers.Nadam(1e-3), metrics=["accuracy"]
@@ -51,13 +52,14 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--same-batches", action="store_true", help="Give every epoch the same batches.")
+    parser.add_argument("--momentum", type=float, default=0.99, help="Of batch normalization; Keras's default is 0.99.")
     options = parser.parse_args()
     images, labels = read(options.folder / "train")
     order = np.random.default_rng(options.seed).permutation(len(images))
     held_out = len(order) // 5
     if options.same_batches:
         keras.utils.set_random_seed(options.seed)
-    network = build()
+    network = build(options.momentum)
     history = network.fit(
         images[order[held_out:]],
         labels[order[held_out:]],
