@@ -11,7 +11,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from lit_cifar.data.augmentation import random_crop, random_flip
+from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
 from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures, settled
@@ -40,6 +40,11 @@ class CIFAR10DataModule(LightningDataModule):
             test images.
         flip: Mirror training images left to right at random.
         crop_padding: Pad training images by this many pixels and cut them out at random; 0 is off.
+        cutout: Paint a square of this many pixels, somewhere in each training image, in the image's mean colour
+            (cutout; DeVries and Taylor 2017, arXiv:1708.04552); 0 is off.
+        mixup: Blend training images and their labels in pairs, with shares from a Beta distribution with this parameter
+            (mixup; Zhang et al. 2018, arXiv:1710.09412), such as 0.2; 0 is off. Training accuracy then counts the
+            image with the larger share.
         pictures: For `predict`: a folder of pictures of any size, or one picture. Default: the test images.
         corruption: What spoils the test images, to see what a network does when the data shifts. Images of training and
             validation stay as they are.
@@ -58,6 +63,8 @@ class CIFAR10DataModule(LightningDataModule):
         seed: int = 0,
         flip: bool = False,
         crop_padding: int = 0,
+        cutout: int = 0,
+        mixup: float = 0.0,
         pictures: str | None = None,
         corruption: Corruption | None = None,
         severity: int = 1,
@@ -65,7 +72,7 @@ class CIFAR10DataModule(LightningDataModule):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         self.init_args: Mapping[str, Any] = given
-        _check(batch_size=batch_size, val_size=val_size, crop_padding=crop_padding)
+        _check(batch_size=batch_size, val_size=val_size, crop_padding=crop_padding, cutout=cutout, mixup=mixup)
         check(corruption, severity)
         if corruption and pictures:
             raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
@@ -76,6 +83,8 @@ class CIFAR10DataModule(LightningDataModule):
         self.seed = seed
         self.flip = flip
         self.crop_padding = crop_padding
+        self.cutout = cutout
+        self.mixup = mixup
         self.pictures = pictures
         self.corruption = corruption
         self.severity = severity
@@ -127,7 +136,8 @@ class CIFAR10DataModule(LightningDataModule):
     def example_batch(self) -> Batch:
         """Images and labels as in a full training batch, to trace or to size something; not a batch of the training."""
         images = self.train_images[: self.batch_size]
-        return images, torch.zeros(len(images), dtype=torch.int64)
+        shape, dtype = ((len(self.class_names),), torch.float32) if self.mixup else ((), torch.int64)
+        return images, torch.zeros(len(images), *shape, dtype=dtype)
 
     def prepare_data(self) -> None:
         if not self.pictures:
@@ -176,6 +186,10 @@ class CIFAR10DataModule(LightningDataModule):
             images = random_flip(images)
         if self.crop_padding:
             images = random_crop(images, self.crop_padding)
+        if self.cutout:
+            images = random_cutout(images, self.cutout)
+        if self.mixup:
+            images, labels = random_mixup(images, labels, self.mixup, len(self.class_names))
         return images, labels
 
     def _loader(self, name: str, *, training: bool = False) -> BatchLoader:
@@ -232,13 +246,17 @@ DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10Data
 """The constructor's arguments where none are given."""
 
 
-def _check(*, batch_size: int, val_size: float | None, crop_padding: int) -> None:
+def _check(*, batch_size: int, val_size: float | None, crop_padding: int, cutout: int, mixup: float) -> None:
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size} is too small: a batch has at least 1 image.")
     if val_size is not None and (val_size <= 0 or (val_size > 1 and val_size != int(val_size))):
         raise UserError(f"val_size={val_size:g} can't be used: give a number of images, or a share between 0 and 1.")
     if crop_padding < 0:
         raise UserError(f"crop_padding={crop_padding} is negative: use 0 for no cropping.")
+    if cutout < 0:
+        raise UserError(f"cutout={cutout} is negative: use 0 for no cutout.")
+    if not 0 <= mixup < float("inf"):
+        raise UserError(f"mixup={mixup} is out of range: use a number above 0, such as 0.2, or 0 for no mixup.")
 
 
 def _subset(image_set: ImageSet, indices: Tensor) -> ImageSet:

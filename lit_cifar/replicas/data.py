@@ -17,6 +17,7 @@ from lit_cifar.data.batches import Batch, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.data.sources import ImageSet
+from lit_cifar.replicas.network import NotStackableError
 from variants import Scaling
 
 EVALUATION_BATCH = 500
@@ -32,10 +33,15 @@ class StackedDataModule(CIFAR10DataModule):
     Args:
         seeds: Each replica's seed.
         **options: The other arguments of CIFAR10DataModule.
+
+    Raises:
+        NotStackableError: for augmentation that stacks don't have.
     """
 
     def __init__(self, *, seeds: Sequence[int], **options: Any) -> None:
         super().__init__(**options, seed=seeds[0])
+        if self.cutout or self.mixup:
+            raise NotStackableError("cutout and mixup draw for one network's batches.")
         self.seeds = list(seeds)
         self._splits: dict[int, dict[str, Tensor]] = {}
         self._split_labels = torch.empty(0, dtype=torch.int64)

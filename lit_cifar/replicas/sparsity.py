@@ -1,4 +1,4 @@
-"""L1 penalty and magnitude pruning of a whole stack, each replica as alone."""
+"""L1 penalty, magnitude pruning and max-norm of a whole stack, each replica as alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_cifar.replicas.optimizer import StackedOptimizer
+from lit_cifar.training.max_norm import limit_norms
 from lit_cifar.training.sparsity import AfterOptimizerStep, MagnitudePruning, soft_threshold
 
 
@@ -24,18 +25,20 @@ class StackedPruning(MagnitudePruning):
 
 
 class StackedSparsity(AfterOptimizerStep):
-    """L1 penalty and pruning of a stack: what L1Penalty and GradualPruning do to single networks.
+    """L1 penalty, pruning and max-norm of a stack: what L1Penalty, GradualPruning and MaxNorm do to single networks.
 
     Args:
         optimizer: The stack's optimizer factory.
         l1: Strength of the L1 penalty on the weights.
         sparsity: Share of each layer's weights that pruning sets to zero in the course of the first epoch.
+        max_norm: The largest norm of a unit's incoming weights; None is no limit.
     """
 
-    def __init__(self, optimizer: StackedOptimizer, *, l1: float, sparsity: float) -> None:
+    def __init__(self, optimizer: StackedOptimizer, *, l1: float, sparsity: float, max_norm: float | None) -> None:
         self.optimizer = optimizer
         self.l1 = l1
         self.sparsity = sparsity
+        self.max_norm = max_norm
         self._pruning: StackedPruning | None = None
         self._loaded: Sequence[Tensor] = ()
 
@@ -59,6 +62,8 @@ class StackedSparsity(AfterOptimizerStep):
             self._pruning = StackedPruning(prunable(self.optimizer.network), self.sparsity, steps, self._loaded)
         if self._pruning:
             self._pruning.apply(trainer.global_step + 1)
+        if self.max_norm:
+            limit_norms([p.data.flatten(0, 1) for p in prunable(self.optimizer.network)], self.max_norm)
 
 
 def prunable(network: torch.nn.Module) -> list[Tensor]:

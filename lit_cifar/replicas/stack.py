@@ -86,8 +86,8 @@ def train_stack(
     data.keep(active)
     model, network = _stacked_classifier(make, [replicas[index] for index in active], data, is_new=saved is None)
     optimizer = StackedOptimizer(model.optimizer, network, [replicas[index].learning_rate for index in active])
-    sparsity = StackedSparsity(optimizer, l1=model.l1, sparsity=model.sparsity)
-    model.optimizer, model.l1, model.sparsity = optimizer, 0.0, 0.0
+    sparsity = StackedSparsity(optimizer, l1=model.l1, sparsity=model.sparsity, max_norm=model.max_norm)
+    model.optimizer, model.l1, model.sparsity, model.max_norm = optimizer, 0.0, 0.0, None
     if callable(model.scheduler):
         model.scheduler = checked_scheduler(model.scheduler)
     tracker = ReplicaTracker(replicas, patience=patience, optimizer=optimizer, sparsity=sparsity, report=report)

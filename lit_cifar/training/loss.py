@@ -38,6 +38,8 @@ def loss_and_totals(network: Network, batch: Batch, loss: Loss = F.cross_entropy
     """
     images, labels = batch
     logits = logits_of(network, images)
+    if labels.is_floating_point():  # class probabilities
+        labels = labels.to(logits.dtype)
     if logits.dim() == 2:
         return _loss_and_totals(loss, logits, labels)
     losses, found = vmap(partial(_loss_and_totals, loss))(logits, labels)

@@ -23,6 +23,7 @@ from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
 from lit_cifar.training.checkpoint_checks import check_fits, check_size, check_version, check_weights
 from lit_cifar.training.loss import Loss, check_loss, logits_of, loss_and_totals, loss_in, training_loss
+from lit_cifar.training.max_norm import MaxNorm
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.training.network import NetworkBuilder
 from lit_cifar.training.optimization import OptimizerFactory, Scheduler, make_optimizer, make_scheduler
@@ -55,6 +56,8 @@ class LitClassifier(LightningModule):
             by learning rate times this.
         sparsity: Share of each layer's weights to set to zero, the smallest first, in the course of the first epoch
             (magnitude pruning); they stay zero.
+        max_norm: The largest Euclidean norm of a unit's incoming weights; longer ones are scaled down after each step
+            (max-norm regularization; Srivastava et al. 2014, section 5.1). Default: no limit.
         mc_samples: For `test` and `predict`: forward passes with dropout left on, to be averaged (MC dropout; Gal and
             Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
         compile: Whether `fit` compiles the training step. That takes up to a minute once; each step is then shorter
@@ -71,6 +74,7 @@ class LitClassifier(LightningModule):
         loss: Loss | None = None,
         l1: float = 0.0,
         sparsity: float = 0.0,
+        max_norm: float | None = None,
         mc_samples: int = 0,
         compile: bool | Literal["auto"] = "auto",  # noqa: A002 - torch's and Lightning's own word
     ) -> None:
@@ -83,6 +87,8 @@ class LitClassifier(LightningModule):
             raise UserError(f"l1={l1} is too small: use a number above 0, or 0 for no penalty.")
         if not 0 <= sparsity < 1:
             raise UserError(f"sparsity={sparsity} is out of range: give a share of at least 0 and below 1.")
+        if max_norm is not None and not 0 < max_norm < float("inf"):
+            raise UserError(f"max_norm={max_norm} is out of range: give a number above 0, such as 3.")
         if mc_samples < 0:
             raise UserError(f"mc_samples={mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
         self.variant = variant
@@ -91,6 +97,7 @@ class LitClassifier(LightningModule):
         self.scheduler = scheduler
         self.l1 = l1
         self.sparsity = sparsity
+        self.max_norm = max_norm
         self.network: nn.Sequential | None = None
         self.class_names: tuple[str, ...] = ()
         self.trained_on: Mapping[str, Any] = {}
@@ -107,8 +114,9 @@ class LitClassifier(LightningModule):
         own: list[Callback] = [NetworkBuilder()]
         own += [L1Penalty(self.l1)] if self.l1 else []
         own += [GradualPruning(self.sparsity)] if self.sparsity else []
+        own += [MaxNorm(self.max_norm)] if self.max_norm else []
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        others = [it for it in callbacks if not isinstance(it, (NetworkBuilder, L1Penalty, GradualPruning))]
+        others = [it for it in callbacks if not isinstance(it, (NetworkBuilder, L1Penalty, GradualPruning, MaxNorm))]
         callbacks[:] = [*own, *others]
         return []
 
@@ -122,7 +130,9 @@ class LitClassifier(LightningModule):
             shorten_epochs(self.trainer)
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.trained_on = data.origin
-            self.train_metric.name_terms(check_loss(loss_in(self.loss_function), len(self.class_names), soft=False))
+            self.train_metric.name_terms(
+                check_loss(loss_in(self.loss_function), len(self.class_names), soft=data.mixup > 0)
+            )
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""

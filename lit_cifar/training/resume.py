@@ -20,6 +20,8 @@ FIXED = (
     "data.seed",
     "data.flip",
     "data.crop_padding",
+    "data.cutout",
+    "data.mixup",
 )
 """Options that can't change during a run."""
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
-from lit_cifar.data.augmentation import random_crop, random_flip
+from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale, pixel_statistics
@@ -135,6 +135,42 @@ def test_flip_mirrors_some_images_whole() -> None:
     same = (flipped == images).flatten(1).all(1)
     assert (mirrored | same).all()
     assert 60 < mirrored.sum() < 140
+
+
+def test_cutout_paints_one_square_in_the_mean_colour() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8)
+    cut = random_cutout(images, 8)
+    for image, found in zip(images, cut, strict=True):
+        painted = (found != image).any(0)
+        rows, columns = painted.any(1).nonzero().flatten(), painted.any(0).nonzero().flatten()
+        square = found[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (square == image.float().mean((1, 2)).to(torch.uint8)[:, None, None]).all()
+        assert max(square.shape[1:]) <= 8
+    sizes = (cut != images).any(1).flatten(1).sum(1)
+    assert 4 * 4 - 2 <= sizes.min() < 50  # a corner
+    assert sizes.max() >= 60  # a whole square; a pixel may have had the colour before
+    torch.manual_seed(0)
+    assert torch.equal(random_cutout(torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8), 8), cut)
+
+
+def test_mixup_blends_images_and_labels_alike() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(300) % 3
+    images = (labels * 100).to(torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    mixed, probabilities = random_mixup(images, labels, 0.5, 3)
+    assert mixed.dtype == torch.uint8
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(300))
+    expected = probabilities @ torch.tensor([0.0, 100.0, 200.0])
+    torch.testing.assert_close(mixed[:, 0, 0, 0].float(), expected, atol=0.51, rtol=0)
+    assert (probabilities.amax(1) < 0.9).float().mean() > 0.2
+    torch.testing.assert_close(probabilities.mean(0), torch.full((3,), 1 / 3), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(("option", "value"), [("cutout", -1), ("mixup", -0.1), ("mixup", float("nan"))])
+def test_an_augmentation_out_of_range_is_refused(option: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{option}={value}"):
+        CIFAR10DataModule(source="synthetic", **{option: value})  # type: ignore[arg-type]
 
 
 def test_crop_shifts_images_whole() -> None:

@@ -11,6 +11,7 @@ from torch import optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, ReduceLROnPlateau, StepLR
 
 import variants
+from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from tests.replicas.conftest import Train, best_epoch, furthest, small_variant
@@ -59,7 +60,7 @@ def test_a_hundred_steps_of_one_cycle(both_ways: Train) -> None:
     check_equal(both_ways(small_variant("BatchNorm"), RUNS[1:], scheduler="one_cycle", **HUNDRED_STEPS))
 
 
-@pytest.mark.parametrize("sparse", [{"l1": 0.5}, {"sparsity": 0.6}])
+@pytest.mark.parametrize("sparse", [{"l1": 0.5}, {"sparsity": 0.6}, {"max_norm": 0.8}])
 def test_zeros(both_ways: Train, sparse: dict[str, float]) -> None:
     found = both_ways(small_variant("ELU"), RUNS, scheduler="one_cycle", **sparse)
     check_equal(found)
@@ -149,3 +150,9 @@ def test_networks_that_cannot_be_stacked_are_refused(both_ways: Train, network: 
 
     with pytest.raises(NotStackableError, match=message):
         both_ways(Odd(), RUNS)
+
+
+@pytest.mark.parametrize("augmentation", [{"cutout": 8}, {"mixup": 0.2}])
+def test_augmentation_that_a_stack_does_not_have_is_refused(augmentation: Any) -> None:
+    with pytest.raises(NotStackableError, match="cutout and mixup"):
+        StackedDataModule(seeds=[0, 1], source="synthetic", **augmentation)

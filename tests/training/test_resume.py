@@ -54,10 +54,10 @@ def kill() -> None:
 def options(request: pytest.FixtureRequest, pictures: Path) -> list[str]:
     """Four epochs with everything random that there is; the parameter is --model.compile."""
     network = "--model.variant AlphaDropout --model.variant.depth 2 --model.variant.width 16"
-    zeros = "--model.sparsity 0.5 --model.l1 1e-3"
+    zeros = "--model.sparsity 0.5 --model.l1 1e-3 --model.max_norm 1"
     training = "--model.scheduler one_cycle --trainer.max_epochs 4 --early_stopping.patience 3"
     data = f"--data.source folder --data.data_dir {pictures} --data.val_size 30 --data.batch_size 16"
-    augmentation = "--data.flip true --data.crop_padding 2"
+    augmentation = "--data.flip true --data.crop_padding 2 --data.cutout 8 --data.mixup 0.2"
     quiet = "--trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.enable_model_summary false"
     compiled = f"--model.compile {getattr(request, 'param', 'false')}"
     return " ".join([network, zeros, training, data, augmentation, quiet, compiled]).split()
