@@ -3,6 +3,7 @@
 from lit_cifar.callbacks.best_weights import RestoreBestWeights
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.callbacks.epoch_time import EpochTime
+from lit_cifar.callbacks.epoch_weight_averaging import EpochWeightAveraging
 from lit_cifar.callbacks.evaluation_report import EvaluationReport
 from lit_cifar.callbacks.histograms import Histograms
 from lit_cifar.callbacks.hparams_row import HParamsRow
@@ -20,6 +21,7 @@ from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
 __all__ = [
     "EpochTime",
+    "EpochWeightAveraging",
     "EvaluationReport",
     "HParamsRow",
     "Histograms",

@@ -166,7 +166,10 @@ def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
 def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:
     protocol = run.protocol
     model, data = model_and_data(run)
-    by_loss, by_accuracy = _keep_best("best", "val/loss", "min"), _keep_best("best_accuracy", "val/accuracy", "max")
+    # Callbacks such as weight averaging put their weights into whole checkpoints only.
+    whole = bool(run.callbacks)
+    by_loss = _keep_best("best", "val/loss", "min", whole=whole)
+    by_accuracy = _keep_best("best_accuracy", "val/accuracy", "max", whole=whole)
     trainer = Trainer(
         max_epochs=protocol.max_epochs,
         logger=run_loggers(folder, name="", version=""),
@@ -306,9 +309,9 @@ def _share_of_zeros(network: nn.Module) -> float:
     return float((weights == 0).float().mean())
 
 
-def _keep_best(filename: str, monitor: str, mode: str) -> ModelCheckpoint:
+def _keep_best(filename: str, monitor: str, mode: str, *, whole: bool) -> ModelCheckpoint:
     return ModelCheckpoint(
-        filename=filename, monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
+        filename=filename, monitor=monitor, mode=mode, save_weights_only=not whole, enable_version_counter=False
     )
 
 

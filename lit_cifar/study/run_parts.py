@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.schema import Run
@@ -61,6 +62,11 @@ def build_callbacks(descriptions: Sequence[Mapping[str, Any]]) -> list[Callback]
     parser = OneLineErrorParser()
     parser.add_argument("--callbacks", type=list[Callback], default=[])
     callbacks: list[Callback] = _instantiated(parser, {"callbacks": list(map(dict, descriptions))}).callbacks
+    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+        raise UserError(
+            "StochasticWeightAveraging averages after the last validation, and a study tests the best epoch's weights: "
+            "use lit_cifar.callbacks.EpochWeightAveraging."
+        )
     return callbacks
 
 

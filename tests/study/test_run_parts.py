@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch.callbacks import Timer
 
 from lit_cifar.study import run as run_module
@@ -103,3 +104,57 @@ def test_callbacks_and_options_are_made() -> None:
     assert timer.time_remaining() == 3600
     assert trainer_options({"gradient_clip_val": 1}) == {"gradient_clip_val": 1}
     assert trainer_options({}) == {}
+
+
+AVERAGING = {
+    "EMA": {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.8}},
+    "SWA": {"class_path": "lit_cifar.callbacks.EpochWeightAveraging", "init_args": {"start_epoch": 1}},
+}
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_the_tested_weights_of_a_run_are_the_averaged_ones(name: str, pictures: Path, tmp_path: Path) -> None:
+    ends: list[dict[str, torch.Tensor]] = []
+    data = {"source": "folder", "data_dir": str(pictures)}
+    study = parse_study(AVERAGED % AVERAGING[name], source="s.yaml", name="s")
+    plain, averaged = plan_runs(study, data)
+    rows = {}
+    for run in (plain, averaged):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module.LitClassifier, "on_train_epoch_start", lambda self: ends.append(weights(self)))
+            [(_, rows[run.name], _)] = run_all([run], tmp_path, run_here, lambda *_: None)
+    assert [row["reason"] for row in rows.values()] == ["", ""]
+    assert rows["averaged"]["test_nll"] != rows["plain"]["test_nll"]
+    file = next((tmp_path / averaged.folder).rglob("best.ckpt"))
+    content = torch.load(file, weights_only=True)
+    assert content["epoch"] == 2
+    current = content["current_model_state"]
+    assert any(not torch.equal(content["state_dict"][key], value) for key, value in current.items())
+    if name == "SWA":  # the mean of what epochs 1 and 2 ended with
+        last_but_one = ends[-1]
+        for key in last_but_one:
+            torch.testing.assert_close(content["state_dict"][key], (last_but_one[key] + current[key]) / 2)
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+AVERAGED = """
+title: Averaging
+seeds: 1
+protocol: {max_epochs: 3, batch_size: 15, val_size: 30, learning_rate: 0.001}
+runs:
+  plain: &plain
+    model: {variant: {class_path: BatchNorm, init_args: {depth: 1, width: 8}}, compile: false}
+  averaged:
+    <<: *plain
+    callbacks: [%s]
+"""
+
+
+def test_lightnings_swa_is_refused_as_its_average_would_not_be_tested() -> None:
+    with pytest.raises(UserError, match=r"use lit_cifar\.callbacks\.EpochWeightAveraging"):
+        build_callbacks(
+            [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging", "init_args": {"swa_lrs": 0.1}}]
+        )
