@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer, seed_everything
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
@@ -102,7 +102,6 @@ def train_stack(
         num_sanity_val_steps=0,
         **trainer_options,
     )
-    seed_everything(_seed_of_all(replicas), workers=True, verbose=False)
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint) if saved else None, weights_only=True)
     return [_trained(index, tracker) for index in range(len(replicas))]
 
@@ -182,8 +181,3 @@ def _trained(index: int, tracker: ReplicaTracker) -> TrainedReplica:
         {name: tensor[index].cpu() for name, tensor in tracker.best[best].items()} for best in ("loss", "accuracy")
     )
     return TrainedReplica(replica, training, by_loss, by_accuracy)
-
-
-def _seed_of_all(replicas: Sequence[Replica]) -> int:
-    """A seed for what the replicas draw together."""
-    return sum((place + 1) * (replica.seed + 1) for place, replica in enumerate(replicas)) % 2**32

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
 
 from lit_cifar.callbacks.non_finite_loss import blown_up
@@ -84,6 +84,8 @@ class ReplicaTracker(Callback):
             best.update({name: tensor.to(pl_module.device) for name, tensor in best.items()})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seed = _seed_of_epoch([self.replicas[index].seed for index in self.active], trainer.current_epoch)
+        seed_everything(seed, workers=True, verbose=False)  # for random layers that are not torch's dropout
         self.optimizer.groups.refresh()  # compiling moves parameters
         self._bad_batch = torch.full((len(self.active),), -1, device=pl_module.device)
         self._bad_loss = torch.zeros(len(self.active), device=pl_module.device)
@@ -192,6 +194,11 @@ def _staying(running: Sequence[bool], optimizer: StackedOptimizer) -> list[int]:
     for group in optimizer.groups.groups:
         places += [place for place in group.replicas if running[place]] or [group.replicas.start]
     return places
+
+
+def _seed_of_epoch(seeds: Sequence[int], epoch: int) -> int:
+    """The seed of torch's generator in an epoch, so that a continued stack draws what an uninterrupted one draws."""
+    return sum(place * (seed + 1) for place, seed in enumerate(seeds, 1)) * 100_003 + epoch & 0xFFFFFFFF
 
 
 def _rows(stage: str, values: dict[str, Tensor], separator: str = "/") -> list[dict[str, float]]:

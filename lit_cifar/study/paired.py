@@ -118,4 +118,4 @@ def _to_reach(
 
 def _cost_to_reach(history: pd.DataFrame, target: float, per_seconds: bool) -> float:
     epochs = int((history["val/loss"] <= target).to_numpy().argmax()) + 1
-    return float(history["train/seconds"].iloc[:epochs].sum()) if per_seconds else float(epochs)
+    return float(history["train/seconds"].iloc[:epochs].sum(skipna=False)) if per_seconds else float(epochs)

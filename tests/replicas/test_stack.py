@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -34,6 +35,9 @@ OPTIMIZERS: dict[str, Any] = {
     "ASGD": optim.ASGD,
     "Rprop": optim.Rprop,
 }
+TURNS = ("SGD", "NAdam", "RMSprop", "Adagrad")
+"""Optimizers that take turns among all variants and schedulers."""
+
 SCHEDULERS: dict[str, Any] = {
     "none": None,
     "one-cycle": "one_cycle",
@@ -84,9 +88,10 @@ def test_options_of_the_trainer_that_mean_something_else_are_refused(both_ways: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("optimizer", ["SGD", "NAdam", "RMSprop", "Adagrad"])
-@pytest.mark.parametrize("name", variants.available())
+@pytest.mark.parametrize(
+    ("name", "optimizer", "scheduler"),
+    zip(sorted(variants.available() * len(SCHEDULERS)), cycle(TURNS), cycle(SCHEDULERS), strict=False),
+)
 def test_every_variant_optimizer_and_scheduler(both_ways: Train, name: str, optimizer: str, scheduler: str) -> None:
     chosen = {"optimizer": OPTIMIZERS[optimizer], "scheduler": SCHEDULERS[scheduler]}
     check_equal(both_ways(small_variant(name), RUNS, **chosen, **HUNDRED_STEPS))

@@ -72,6 +72,13 @@ def test_the_target_is_the_higher_of_the_two_lowest_losses() -> None:
     assert (seconds.treatment, seconds.baseline) == ([6.0], [5.0])
 
 
+def test_a_run_of_a_stack_has_no_seconds_to_reach_anything() -> None:
+    histories = {("new", 0): history(2.0, 1.4, seconds=math.nan), ("old", 0): history(1.9, 1.4)}
+    found = paired_values(question("seconds_to_reach"), study(), 1, RESULTS[RESULTS["seed"] == 0], histories)
+    assert math.isnan(found.treatment[0])
+    assert found.baseline == [2.0]
+
+
 def test_equal_runs_tie() -> None:
     histories = {(name, 0): history(2.0, 1.5, 1.6) for name in ("new", "old")}
     found = paired_values(question("epochs_to_reach"), study(), 1, RESULTS[RESULTS["seed"] == 0], histories)
