@@ -90,7 +90,7 @@ def test_options_of_the_trainer_that_mean_something_else_are_refused(both_ways: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "optimizer", "scheduler"),
-    zip(sorted(variants.available() * len(SCHEDULERS)), cycle(TURNS), cycle(SCHEDULERS), strict=False),
+    list(zip(sorted(variants.available() * len(SCHEDULERS)), cycle(TURNS), cycle(SCHEDULERS), strict=False)),
 )
 def test_every_variant_optimizer_and_scheduler(both_ways: Train, name: str, optimizer: str, scheduler: str) -> None:
     chosen = {"optimizer": OPTIMIZERS[optimizer], "scheduler": SCHEDULERS[scheduler]}
