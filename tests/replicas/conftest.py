@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
@@ -136,5 +135,5 @@ def furthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def best_epoch(trained: TrainedReplica) -> int:
-    losses = torch.tensor([epoch["val/loss"] for epoch in trained.training.epochs])
-    return int(losses.argmin())
+    losses = [epoch["val/loss"] for epoch in trained.training.epochs]
+    return losses.index(min(losses))
