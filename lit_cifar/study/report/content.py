@@ -31,7 +31,7 @@ from lit_cifar.study.report.pictures import (
     zeros_pictures,
 )
 from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
-from lit_cifar.study.report.wording import count, difference_cell, mean_cell, pairs, suggestion
+from lit_cifar.study.report.wording import count, difference_cell, how_trained, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Better, estimate
 from lit_cifar.utils.files import replaced_when_complete, write_text
@@ -124,7 +124,7 @@ def _results(result: StudyResult) -> Section:
     if sampled:
         tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
     tables.append(_summary_table(result, "Training; seconds depend on the machine and on what else it does", TRAINING))
-    return Section("Results", text=MEANS, tables=tables, pictures=shift_pictures(result))
+    return Section("Results", text=MEANS + how_trained(result.results), tables=tables, pictures=shift_pictures(result))
 
 
 def _mc_dropout(result: StudyResult) -> list[Section]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from lit_cifar.study.measures import Measure
 from lit_cifar.study.report.page import Cell
 from lit_cifar.study.statistics import Comparison, estimate
@@ -88,3 +90,13 @@ def margin_text(measure: Measure, margin: float) -> str:
 def confidence(comparison: Comparison) -> str:
     """The confidence level of an interval, in percent."""
     return f"{100 * comparison.level:.4g} %"
+
+
+def how_trained(results: pd.DataFrame) -> str:
+    """A sentence on the runs that were trained in stacks; empty if there are none."""
+    if "stack_size" not in results or not (stacked := int(results["stack_size"].notna().sum())):
+        return ""
+    return (
+        f" {stacked} of {count(len(results), 'run')} were trained side by side as stacks of at most "
+        f"{int(results['stack_size'].max())} replicas, so they have no training seconds of their own."
+    )
