@@ -147,11 +147,14 @@ def test_torch_schedulers_step_every_epoch(data: CIFAR10DataModule, tmp_path: Pa
     assert rates.seen[::per_epoch] == pytest.approx([0.01, 0.001, 0.0001])
 
 
-def test_the_best_weights_are_used_afterwards(data: CIFAR10DataModule, tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_the_best_weights_are_used_afterwards(others: bool, data: CIFAR10DataModule, tmp_path: Path) -> None:
+    """Also where another ModelCheckpoint, which monitors nothing, comes first."""
     keep = ModelCheckpoint(tmp_path, filename="best", monitor="val/loss")
+    latest = [ModelCheckpoint(tmp_path / "latest", filename="latest")] if others else []
     stop = EarlyStopping("val/loss", patience=3)
     model = small(learning_rate=0.3)  # so large that the last epoch is not the best
-    fit = trainer(tmp_path, keep, stop, RestoreBestWeights(), max_epochs=30)
+    fit = trainer(tmp_path, *latest, keep, stop, RestoreBestWeights(), max_epochs=30)
     fit.fit(model, datamodule=data)
     assert fit.current_epoch < 30
     found = fit.validate(model, datamodule=data, verbose=False)[0]["val/loss"]

@@ -26,6 +26,7 @@ from lit_cifar.callbacks.test_figures import last_hidden
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.tensorboard import add_to_row, write_row
 from variants import DenseVariant
 
 Run = Callable[..., tuple[int, str, str]]
@@ -185,6 +186,13 @@ def test_the_learning_rate_and_the_speed_of_each_epoch(pictures: Path, tmp_path:
     epochs = pd.read_csv(tmp_path / "metrics.csv").groupby("epoch").first()
     assert epochs["train/learning_rate"].tolist() == pytest.approx([0.1, 0.05, 0.025])
     assert (epochs["train/images_per_second"] * epochs["train/seconds"]).tolist() == pytest.approx([32, 32, 32])
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoints/best.ckpt", "checkpoints/by/epoch/best.ckpt"])
+def test_test_scores_go_to_the_row_of_the_checkpoints_run(checkpoint: str, tmp_path: Path) -> None:
+    write_row(tmp_path, {"depth": 2}, {"best/loss": 1.0})
+    add_to_row(tmp_path / checkpoint, {"test/accuracy": 0.5})
+    assert events(tmp_path / "hparams").Scalars("test/accuracy")[0].value == 0.5
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -86,6 +86,7 @@ def download(
 
     Each round tries the addresses in order; later rounds only those that were too slow before, the fastest first.
     What was received is kept, and continued by the next attempt, the next start included; it is removed if it is wrong.
+    All attempts together take no longer than the longest `total` of the rounds.
 
     Args:
         urls: Addresses to try.
@@ -99,9 +100,11 @@ def download(
     """
     problems: dict[str, Exception] = {}
     left = list(urls)
+    deadline = time.monotonic() + max(patience.total for patience in rounds)
     for patience in rounds:
         for url in left:
-            problem = _attempt(url, part, file, patience)
+            remaining = max(0.0, deadline - time.monotonic())
+            problem = _attempt(url, part, file, replace(patience, total=min(patience.total, remaining)))
             if problem is None:
                 _move(part, target)
                 return

@@ -112,8 +112,7 @@ def _warnings(result: StudyResult) -> list[str]:
     if study.is_quick:
         found.append(
             f"This is a quick run: at most {count(study.protocol.max_epochs, 'epoch')} and "
-            f"{_seeds(result)}, fewer than the study asks for. Its networks are hardly trained and its "
-            "answers are mostly “can't tell yet”."
+            f"{_seeds(result)}, fewer than the study asks for. Its answers hold for short trainings only."
         )
     return found
 

@@ -226,6 +226,17 @@ def test_the_fastest_of_slow_addresses_is_used(serve, fake, target, wanted, part
     assert (len(slowest.asked), len(faster.asked)) == (1, 2)
 
 
+def test_all_addresses_together_have_one_deadline(target, wanted, part) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:  # it accepts connections and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz"
+        start = time.monotonic()
+        with pytest.raises(DownloadError):
+            download(
+                [f"{url}?{number}" for number in range(10)], target, wanted, part, [Patience(silence=0.2, total=0.5)]
+            )
+        assert time.monotonic() - start < 1.5  # ten times 0.2 s is 2 s
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
 def test_links_in_the_folder_are_not_followed(serve, fake, tmp_path, target, wanted, part) -> None:
     (tmp_path / "precious").write_text("mine")
