@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,12 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 def pytest_xdist_auto_num_workers() -> int | None:
     """`-n auto` starts as many workers as have room; xdist's own variable comes first."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers()
+
+
+def pytest_configure() -> None:
+    """Let SIGINT interrupt again: shells start background jobs with SIGINT ignored, and Python keeps that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
