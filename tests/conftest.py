@@ -31,17 +31,20 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers()
 
 
-def pytest_configure() -> None:
-    """Let SIGINT interrupt again: shells start background jobs with SIGINT ignored, and Python keeps that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("compiles") and not any(map(shutil.which, COMPILERS)):
         pytest.skip("no C++ compiler")
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no GPU")
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> None:
+    """Let SIGINT interrupt: shells start background jobs with SIGINT ignored, and an earlier test may have changed it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that is pending
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
