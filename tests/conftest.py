@@ -40,7 +40,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def interruptible() -> None:
-    """Let SIGINT interrupt: shells start background jobs with SIGINT ignored, and an earlier test may have changed it."""
+    """Let SIGINT interrupt: background jobs of a shell ignore it, and an earlier test may have changed it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that is pending
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
