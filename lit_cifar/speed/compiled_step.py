@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,9 @@ UNCHANGING = re.compile(r"__import__\('torch'\)|G\['(?!__import_)|G\['__import_(
 
 BEFORE_BACKWARD = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_backward")
 """Hooks between the forward and the backward pass: a compiled step has finished both before they are called."""
+
+HINTS = (r"\s*TensorFloat32 tensor cores .* available but not enabled", r"\s*Online softmax is disabled")
+"""Warnings of Inductor about choices that were made on purpose, such as `matmul_precision`."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -92,7 +96,7 @@ class CompiledGradients:
         self._written = _buffers_written_into(network, batch)
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=_options(batch))
         before = {name: buffer.clone() for name, buffer in self._written.items()}
-        with _random_numbers_kept(batch):
+        with _random_numbers_kept(batch), _without_hints():
             _, _, found = self(batch)
         if not batch[1].is_cuda:  # CUDA's optimizers take all parameters at once wherever they lie
             _move_as_gradients(found)
@@ -190,6 +194,15 @@ def _random_numbers_kept(batch: Batch) -> AbstractContextManager[None]:
     """Restore the random number generators of the CPU and of the batch's device after the block."""
     labels = batch[1]
     return torch.random.fork_rng([labels.device] if labels.is_cuda else [])
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """Ignore Inductor's hints in the block, in which it compiles."""
+    with warnings.catch_warnings():
+        for hint in HINTS:
+            warnings.filterwarnings("ignore", hint)
+        yield
 
 
 def _gradients(

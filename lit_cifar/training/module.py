@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import Callback, LightningModule
@@ -31,6 +31,9 @@ from lit_cifar.training.sparsity import GradualPruning, L1Penalty
 from lit_cifar.uncertainty import declare_stochastic
 from lit_cifar.utils.errors import UserError
 from variants import Variant
+
+MatmulPrecision = Literal["highest", "high", "medium"]
+MATMUL_PRECISIONS = get_args(MatmulPrecision)
 
 
 class LitClassifier(LightningModule):
@@ -62,6 +65,9 @@ class LitClassifier(LightningModule):
             Ghahramani 2016, arXiv:1506.02142). 0 is the plain network.
         compile: Whether `fit` compiles the training step. That takes up to a minute once; each step is then shorter
             (docs/speed.md). `auto` does so for long trainings, if it can.
+        matmul_precision: How precisely float32 matrices are multiplied, as in `torch.set_float32_matmul_precision`:
+            `highest` in float32; `high` and `medium` may use TensorFloat32 or bfloat16 where the processor is faster
+            with them, as NVIDIA GPUs are since Ampere (docs/speed.md).
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class LitClassifier(LightningModule):
         max_norm: float | None = None,
         mc_samples: int = 0,
         compile: bool | Literal["auto"] = "auto",  # noqa: A002 - torch's and Lightning's own word
+        matmul_precision: MatmulPrecision = "highest",
     ) -> None:
         super().__init__()
         if variant is None:
@@ -91,6 +98,8 @@ class LitClassifier(LightningModule):
             raise UserError(f"max_norm={max_norm} is out of range: give a number above 0, such as 3.")
         if mc_samples < 0:
             raise UserError(f"mc_samples={mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
+        if matmul_precision not in MATMUL_PRECISIONS:
+            raise UserError(f"matmul_precision={matmul_precision!r} is unknown: use {', '.join(MATMUL_PRECISIONS)}.")
         self.variant = variant
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
@@ -104,6 +113,7 @@ class LitClassifier(LightningModule):
         self.mc_samples = mc_samples
         self.loss_function = training_loss(loss, variant)
         self.compile_step = compile
+        self.matmul_precision = matmul_precision
         self._compiled: CompiledGradients | None = None
         self._gradients: Sequence[tuple[nn.Parameter, Tensor | None]] = ()
         self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
@@ -126,6 +136,7 @@ class LitClassifier(LightningModule):
         return f"{self.variant!r}, learning_rate={self.learning_rate:g}{classes}"
 
     def setup(self, stage: str) -> None:
+        torch.set_float32_matmul_precision(self.matmul_precision)
         if stage == "fit":
             shorten_epochs(self.trainer)
             data = self.trainer.datamodule  # type: ignore[attr-defined]

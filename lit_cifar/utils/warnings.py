@@ -22,13 +22,16 @@ UNFOUNDED = (
 )
 """Patterns of warnings that do not apply here. Warnings about the user's own choices stay."""
 
+ADVICE = ("Tip", "Tensor Cores")
+"""What Lightning's advertisements and its advice about `matmul_precision`, an option here, contain."""
+
 
 def drop_unfounded_advice() -> None:
     """Ignore the warnings that do not apply here, and Lightning's advertisements."""
     for message in UNFOUNDED:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip" not in record.getMessage()
+        lambda record: not any(advice in record.getMessage() for advice in ADVICE)
     )
     # torch's compiler warns on every machine that has the CUDA toolkit and no GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

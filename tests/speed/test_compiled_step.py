@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,7 +122,24 @@ def test_losses_that_a_callback_keeps_stay_as_they_were(accelerator: str, pictur
     assert [float(loss) for loss in keep.losses] == keep.numbers
 
 
+def test_hints_of_the_compiler_about_choices_are_not_shown(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hints = ["TensorFloat32 tensor cores for float32 … available but not enabled. …", "\nOnline softmax is disabled …"]
+
+    def compile_with_hints(function: Any, **_: Any) -> Any:
+        def compiled(*arguments: Any) -> Any:
+            while hints:  # the first call compiles
+                warnings.warn(hints.pop(), stacklevel=1)
+            return function(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_with_hints)
+    train(variants.get("ELU")(**SMALL), pictures, True, steps=1)
+    assert not hints
+
+
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_steps_do_not_wait_for_the_gpu(pictures: Path) -> None:
     class ForbidWaiting(Callback):
         def on_train_batch_start(self, *arguments: Any) -> None:
