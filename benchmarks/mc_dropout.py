@@ -22,10 +22,10 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 import variants
 from lit_cifar.uncertainty import mc_predict
+from lit_cifar.uncertainty.switch import is_dropout
 
 LEVEL = 1e-3
 SEEDS = range(5)
@@ -89,7 +89,7 @@ def make_images(count: int) -> Tensor:
 
 def plain_loop(network: nn.Module, images: Tensor, samples: int, batch_size: int) -> Tensor:
     """Probabilities [S, N, C] from whole forward passes with torch's own dropout."""
-    dropout = [module for module in network.modules() if isinstance(module, _DropoutNd)]
+    dropout = [module for module in network.modules() if is_dropout(module)]
     for module in dropout:
         module.train()
     with torch.inference_mode():

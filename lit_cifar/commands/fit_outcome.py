@@ -40,7 +40,7 @@ def summary(trainer: Trainer, model: LitClassifier) -> str:
 def remove_unless_begun(trainer: Trainer) -> None:
     """Remove the folder of a run that failed before it produced anything, so that failed starts leave no trace."""
     logger = trainer.logger
-    if not trainer.is_global_zero or not isinstance(logger, EventsFile) or logger._version is None:
+    if not trainer.is_global_zero or not isinstance(logger, EventsFile) or not logger.has_folder:
         return
     folder = Path(logger.log_dir)
     if not any(found for pattern in RESULTS for found in folder.glob(pattern)):

@@ -6,6 +6,9 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_cifar.utils.parser import actions_of
+from lit_cifar.utils.private import warn_missing
+
 DESCRIPTIONS = {
     "fit": "Train one variant and keep its best weights. Ctrl-C stops and saves; --ckpt_path last continues.",
     "validate": "Measure a checkpoint on the validation images.",
@@ -44,11 +47,13 @@ def parser_options() -> dict[str, dict[str, Any]]:
 def arrange(parser: LightningArgumentParser) -> None:
     """Give groups of options short titles, and put those that matter first."""
     places = list(dict.fromkeys(TITLES.values()))
-    groups: Any = parser._action_groups
+    groups: Any = getattr(parser, "_action_groups", [])
+    if not groups:
+        warn_missing("argparse.ArgumentParser._action_groups", "--help lists the options in another order")
     for group in groups:
         beginning = next((start for start in TITLES if str(group.title).startswith(start)), None)
         group.title = TITLES[beginning] if beginning else group.title
     groups.sort(key=lambda group: places.index(str(group.title)) if group.title in places else -1)
-    for action in parser._actions:
+    for action in actions_of(parser):
         if action.dest == "trainer.max_epochs":
             action.help = MAX_EPOCHS

@@ -41,6 +41,7 @@ from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
 from lit_cifar.utils.parser import OneLineErrorParser, command_parsers
+from lit_cifar.utils.private import private
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
@@ -66,22 +67,25 @@ class LitCifarCLI(LightningCLI):
         self.continued = resume.find_continued(args, LOGS / "fit")
         self.began_with = [] if self.continued is None else ["fit", "--config", str(resume.config_of(self.continued))]
         self._commands = iter(self.subcommands())
-        super().__init__(
-            LitClassifier,
-            CIFAR10DataModule,
-            args=[*(self.began_with or [args[0], *self._known(args)]), *args[1:]],
-            parser_class=OneLineErrorParser,
-            parser_kwargs={"prog": "lit-cifar", **self.parser_options()},
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True, "continued": self.continued is not None},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            trainer_defaults={
-                "max_epochs": 100,
-                "callbacks": default_callbacks(),
-            },
-        )
+        private("lightning.pytorch.cli:LightningCLI._parse_ckpt_path", "a damaged checkpoint is reported in many lines")
+        try:
+            super().__init__(
+                LitClassifier,
+                CIFAR10DataModule,
+                args=[*(self.began_with or [args[0], *self._known(args)]), *args[1:]],
+                parser_class=OneLineErrorParser,
+                parser_kwargs={"prog": "lit-cifar", **self.parser_options()},
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"overwrite": True, "continued": self.continued is not None},
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults={"max_epochs": 100, "callbacks": default_callbacks()},
+            )
+        except BaseException:
+            if not self.continued and hasattr(self, "trainer"):
+                remove_unless_begun(self.trainer)
+            raise
 
     @staticmethod
     def parser_options() -> dict[str, dict[str, Any]]:
@@ -91,8 +95,10 @@ class LitCifarCLI(LightningCLI):
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Lightning's parsers, with the options that matter first in their help."""
         super().setup_parser(*args, **kwargs)
-        for parser in command_parsers(self.parser):
+        for name, parser in command_parsers(self.parser).items():
             help.arrange(parser)
+            if name == "test":
+                parser.set_defaults(verbose=False)  # EvaluationReport prints a better table
 
     def _known(self, args: Sequence[str]) -> list[str]:
         """Options that the checkpoint decides where the command line says nothing."""
@@ -104,13 +110,6 @@ class LitCifarCLI(LightningCLI):
         given = self.config[self.config.subcommand]
         if given.data.seed is None:
             given.data.seed = int(given.seed_everything)
-
-    # If Lightning renames this private method, `test` prints a second table, and nothing else changes.
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "test":
-            parser.set_defaults(verbose=False)  # EvaluationReport prints a better table
-        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of each command; Lightning calls this once for each, in the order of `subcommands()`."""
@@ -127,9 +126,8 @@ class LitCifarCLI(LightningCLI):
         if command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "predictions")
 
-    # If Lightning renames this private method, its own is called, which does nothing with checkpoints of LitClassifier.
     def _parse_ckpt_path(self) -> None:
-        """Done in `before_instantiate_classes`."""
+        """Do nothing: `before_instantiate_classes` reads the checkpoint, and reports a damaged one in one line."""
 
     def before_instantiate_classes(self) -> None:
         """Fill in what the checkpoint says; unlike in Lightning, the command line has priority."""
@@ -161,14 +159,6 @@ class LitCifarCLI(LightningCLI):
         with alone_in_run(Path(str(logger.log_dir))) if is_run and logger else nullcontext():
             self.trainer.fit(model, datamodule=datamodule, **arguments)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        try:
-            super()._run_subcommand(subcommand)
-        except BaseException:
-            if not self.continued:
-                remove_unless_begun(self.trainer)
-            raise
-
     def after_fit(self) -> None:
         """Say what came out."""
         if self.trainer.is_global_zero and (text := summary(self.trainer, self.model)):
@@ -183,7 +173,7 @@ class LitCifarCLI(LightningCLI):
             raise UserError(readable(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        given = self._get(self.config_init, "trainer")
+        given = self.config_init[self.subcommand]["trainer"]
         if given["logger"] in (None, True):
             kwargs["logger"] = self._loggers()
         elif given["logger"] is False and given["default_root_dir"] is None:

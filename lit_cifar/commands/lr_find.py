@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
@@ -107,7 +107,8 @@ class _LRFindCLI(LitCifarCLI):
 
     def _make(self, learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
         """A fresh model and data, equally seeded each time."""
-        self._set_seed()
+        if (seed := self.config.fit.seed_everything) is not False:
+            seed_everything(seed, workers=True, verbose=False)
         made = self.parser.instantiate(self.config).fit
         model: LitClassifier = made.model
         model.learning_rate = learning_rate or model.learning_rate

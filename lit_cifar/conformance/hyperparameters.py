@@ -24,7 +24,7 @@ from lit_cifar.conformance.networks import (
     seeded,
 )
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.utils.parser import OneLineErrorParser
+from lit_cifar.utils.parser import OneLineErrorParser, actions_of
 from variants import Variant
 from variants.plain import to_plain, type_hints
 
@@ -36,7 +36,7 @@ def explains_itself(variant_class: type[Variant]) -> None:
     require(0 < rate < 1, f"learning_rate = {rate} is out of range: state a number between 0 and 1, like 1e-3")
     parser = OneLineErrorParser()
     parser.add_class_arguments(variant_class, "variant")
-    helps = {action.dest.removeprefix("variant."): action.help for action in parser._actions}
+    helps = {action.dest.removeprefix("variant."): action.help for action in actions_of(parser)}
     silent = [name for name in variant_class.hyperparameters() if name in helps and not helps[name]]
     require(not silent, f"nothing explains {', '.join(silent)}: add it under `Args:` in the class's docstring")
     untyped = [name for name, p in variant_class.hyperparameters().items() if p.annotation is p.empty]

@@ -6,7 +6,7 @@ import copy
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from lit_cifar.data.batches import Batch
 from lit_cifar.speed.hooks import overrides
 from lit_cifar.speed.memory import arrange, contiguous_groups, keep_freed_memory
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.module_hooks import can_see_hooks, have_hooks, module_hooks
 from lit_cifar.utils.private import warn_missing
 
 WORTHWHILE = 5000
@@ -43,13 +44,15 @@ LossFunction = Callable[[Callable[[Tensor], Tensor], Batch], tuple[Tensor, Tenso
 def compile_training_step(
     model: LightningModule, network: nn.Module, loss_function: LossFunction, wanted: bool | Literal["auto"]
 ) -> CompiledGradients | None:
-    """Compile a model's training step at the start of training; None where that isn't wanted or possible.
+    """Compile a model's training step at the start of training; None if it isn't wanted or possible.
 
     Raises:
         UserError: if it is wanted and not possible. With `auto` a line says that it isn't compiled.
     """
     trainer = model.trainer
     if not wanted or (wanted == "auto" and _planned_steps(trainer) < WORTHWHILE):
+        return None
+    if not can_see_hooks("the training step isn't compiled, which is slower"):
         return None
     started = time.perf_counter()
     try:
@@ -91,7 +94,7 @@ class CompiledGradients:
         self._network = network
         self._loss_function = loss_function
         self._parameters = dict(network.named_parameters())
-        self._module_hooks = list(_module_hooks(network))
+        self._module_hooks = list(module_hooks(network))
         self._interrupted = False
         self._written = _buffers_written_into(network, batch)
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=_options(batch))
@@ -106,7 +109,7 @@ class CompiledGradients:
     def can_take(self, batch: Batch, trainer: Trainer) -> bool:
         """Whether the compiled step gives what the eager one would: the last batch of an epoch may be smaller, and a
         callback may have begun to accumulate gradients or registered hooks."""
-        if any(self._module_hooks) or _have_hooks(self._parameters.values()):
+        if any(self._module_hooks) or have_hooks(self._parameters.values()):
             if not self._interrupted:
                 say(trainer, "The training step runs eagerly while modules or parameters have hooks.")
             self._interrupted = True
@@ -155,20 +158,6 @@ def _options(batch: Batch) -> dict[str, Any]:
     if batch[1].is_cuda:
         options["triton.cudagraphs"] = True
     return options
-
-
-def _module_hooks(network: nn.Module) -> Iterator[Mapping[int, object]]:
-    """The dictionaries of a network's hooks, which a compiled step wouldn't call; renamed ones are left out."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    for module in network.modules():
-        yield from (vars(module)[name] for name in names if name in vars(module))
-
-
-def _have_hooks(parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether autograd would call something for a parameter's gradient."""
-    return any(
-        getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters
-    )
 
 
 def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -241,7 +230,7 @@ def _check_possible(trainer: Trainer, network: nn.Module) -> None:
     for hook in BEFORE_BACKWARD:
         if _is_hooked(hook, trainer):
             raise ValueError(f"{hook} is overridden, which runs between the forward and the backward pass.")
-    if any(_module_hooks(network)) or _have_hooks(network.parameters()):
+    if any(module_hooks(network)) or have_hooks(network.parameters()):
         raise ValueError("a module or a parameter of the network has hooks, which a compiled step doesn't call.")
 
 

@@ -13,11 +13,14 @@ from typing import Any
 import pandas as pd
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import write_text
+
+VERSION = "version_"
+"""How the names of the runs' folders begin."""
 
 
 def run_loggers(
@@ -27,29 +30,46 @@ def run_loggers(
 
     A continued run keeps what was logged before the step of its checkpoint.
     """
-    events = EventsFile(
-        folder, name=name, version=version, default_hp_metric=False, purge_step=continued_from_step or None
-    )
+    events = EventsFile(folder, name=name, version=version, continued_from_step=continued_from_step)
     return [events, MetricsFile(events, continued_from_step)]
 
 
 class EventsFile(TensorBoardLogger):
-    """Lightning's TensorBoardLogger, with a version number of its own for each run, and OSErrors for full disks."""
+    """Lightning's TensorBoardLogger, with a folder of its own for each run, and OSErrors for full disks.
+
+    Args:
+        save_dir: Where the folders of all runs are.
+        name: Name of the folder below it.
+        version: The run's number or its folder's name. Default: the next free number, when the run starts.
+        continued_from_step: Events of later steps are removed; 0 is a new run.
+    """
+
+    def __init__(
+        self, save_dir: Path, *, name: str, version: int | str | None = None, continued_from_step: int = 0
+    ) -> None:
+        super().__init__(
+            save_dir, name, version=version, default_hp_metric=False, purge_step=continued_from_step or None
+        )
+        self._number = version
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the run has started, or continues an earlier one."""
+        return self._number is not None
 
     @property
     def version(self) -> int | str:
-        """The run's number. A new run makes the next free folder, as other runs may start meanwhile."""
-        if self._version is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            made = new_version(Path(self.root_dir), self._get_next_version())
-            self._version = int(made.name.removeprefix("version_"))
-        return super().version
+        """The run's number. A new run makes its folder at once, because other runs may start at the same time."""
+        if self._number is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self._number = int(new_version(Path(self.root_dir)).name.removeprefix(VERSION))
+        return super().version if self._number is None else self._number
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers.
 
         Raises:
-            OSError: if they can't be written; Lightning's method would call it a value that can't be logged.
+            OSError: If they can't be written. Lightning's method raises a ValueError about the values instead.
         """
         try:
             super().log_metrics(metrics, step)
@@ -59,17 +79,18 @@ class EventsFile(TensorBoardLogger):
             raise
 
 
-def new_version(folder: Path, first: int = 0) -> Path:
-    """Make and return the folder `version_N` with the first free N: another run may start right now."""
+def new_version(folder: Path) -> Path:
+    """Make and return the folder `version_N` after the last one. Another run may do the same at the same time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"The folder {folder} can't be made: {error.filename} is a file or a broken link.") from error
-    for version in count(first):
+    names = [made.name.removeprefix(VERSION) for made in folder.glob(f"{VERSION}*") if made.is_dir()]
+    for version in count(1 + max((int(name) for name in names if name.isdecimal()), default=-1)):
         with suppress(FileExistsError):
-            (folder / f"version_{version}").mkdir()
+            (folder / f"{VERSION}{version}").mkdir()
             break
-    return folder / f"version_{version}"
+    return folder / f"{VERSION}{version}"
 
 
 class MetricsFile(CSVLogger):
@@ -84,6 +105,7 @@ class MetricsFile(CSVLogger):
         super().__init__(events.save_dir, events.name)
         self.events = events
         self.continued_from_step = continued_from_step
+        self._file: _MetricsWriter | None = None
 
     @property
     def version(self) -> int | str:
@@ -91,33 +113,49 @@ class MetricsFile(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        if self._experiment is None:
-            self._experiment = _WholeFileWriter(self.log_dir, self.continued_from_step)
-        return self._experiment  # type: ignore[return-value]
+    def experiment(self) -> _MetricsWriter:
+        if self._file is None:
+            self._file = _MetricsWriter(Path(self.log_dir, "metrics.csv"), self.continued_from_step)
+        return self._file
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Hyperparameters are in the run's `config.yaml`."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Save what has been logged, if anything has."""
+        if self._file is not None:
+            self.save()
 
 
-class _WholeFileWriter(ExperimentWriter):
-    """Formats each row once, so that saving takes as long after thousands of epochs as after a few."""
+class _MetricsWriter:
+    """Writes rows of metrics to a CSV file.
 
-    def __init__(self, log_dir: str, continued_from_step: int) -> None:
-        super().__init__(log_dir)
-        self.metrics = _rows_before(continued_from_step, Path(self.metrics_file_path))
+    Each row is formatted once, so saving takes as long after thousands of epochs as after a few.
+    """
+
+    def __init__(self, path: Path, continued_from_step: int) -> None:
+        self.path = path
+        self.rows = _rows_before(continued_from_step, path)
+        self.columns: list[str] = []
         self._text = io.StringIO()
-        self._in_text = 0
+        self._rows_in_text = 0
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        self.rows.append({**values, "step": len(self.rows) if step is None else step})
 
     def save(self) -> None:
-        columns = sorted(set(self.metrics_keys).union(*self.metrics[self._in_text :]))
-        if columns != self.metrics_keys:
-            self.metrics_keys, self._text, self._in_text = columns, io.StringIO(), 0
+        """Write the file, whole or not at all."""
+        columns = sorted(set(self.columns).union(*self.rows[self._rows_in_text :]))
+        if columns != self.columns:
+            self.columns, self._text, self._rows_in_text = columns, io.StringIO(), 0
             csv.DictWriter(self._text, columns, lineterminator="\n").writeheader()
-        csv.DictWriter(self._text, columns, lineterminator="\n").writerows(self.metrics[self._in_text :])
-        self._in_text = len(self.metrics)
-        if self.metrics:
-            write_text(Path(self.metrics_file_path), self._text.getvalue())
-
-    def _check_log_dir_exists(self) -> None:
-        """Lightning would delete the file."""
+        csv.DictWriter(self._text, columns, lineterminator="\n").writerows(self.rows[self._rows_in_text :])
+        self._rows_in_text = len(self.rows)
+        if self.rows:
+            write_text(self.path, self._text.getvalue())
 
 
 def _rows_before(step: int, metrics_csv: Path) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class LossAndAccuracy(Metric):
     def name_terms(self, names: Sequence[str]) -> None:
         """Expect batches with these terms from now on."""
         self.terms = names
-        self._defaults["totals"] = torch.zeros(3 + len(names))
+        self.add_state("totals", torch.zeros(3 + len(names), device=self.totals.device), dist_reduce_fx="sum")
         self.reset()
 
     def update(self, batch_totals: Tensor) -> None:

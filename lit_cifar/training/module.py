@@ -11,7 +11,6 @@ import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 import variants
 from lit_cifar.data.batches import Batch, IndexedBatch
@@ -34,6 +33,7 @@ from variants import Variant
 
 MatmulPrecision = Literal["highest", "high", "medium"]
 MATMUL_PRECISIONS = get_args(MatmulPrecision)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class LitClassifier(LightningModule):
@@ -235,7 +235,7 @@ class LitClassifier(LightningModule):
 
     def on_train_start(self) -> None:
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]
-        if single and any(isinstance(layer, _BatchNorm) for layer in self.modules()):
+        if single and any(isinstance(layer, BATCH_NORMS) for layer in self.modules()):
             raise UserError("batch_size=1 is too small for batch normalization: use at least 2.")
         loss = loss_in(self.loss_function)
         if isinstance(loss, nn.Module):  # not a submodule, so that checkpoints don't need it

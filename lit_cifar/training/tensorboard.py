@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard import FileWriter, SummaryWriter
+from torch.utils.tensorboard.summary import hparams, scalar
 
 LAYOUT = {
     "Training": {
@@ -52,7 +52,7 @@ def write_row(run_folder: Path, settings: Mapping[str, Any], results: Mapping[st
     _, start, end = hparams(plain, {})
     with _row_writer(run_folder) as writer:
         for summary in (start, end):
-            writer._get_file_writer().add_summary(summary)
+            writer.add_summary(summary)
         _add_scalars(writer, results)
 
 
@@ -71,14 +71,14 @@ def add_to_row(path: Path, results: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def _row_writer(run_folder: Path) -> Iterator[SummaryWriter]:
-    writer = SummaryWriter(str(run_folder / ROW_FOLDER))
+def _row_writer(run_folder: Path) -> Iterator[FileWriter]:
+    writer = FileWriter(str(run_folder / ROW_FOLDER))
     try:
         yield writer
     finally:
         writer.close()
 
 
-def _add_scalars(writer: SummaryWriter, results: Mapping[str, float]) -> None:
+def _add_scalars(writer: FileWriter, results: Mapping[str, float]) -> None:
     for name, value in results.items():
-        writer.add_scalar(name, value, 0)
+        writer.add_summary(scalar(name, value), 0)

@@ -9,10 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar.uncertainty.masks import Masks
-from lit_cifar.uncertainty.switch import CHANNELWISE, ELEMENTWISE, Switch
+from lit_cifar.uncertainty.switch import CHANNELWISE, ELEMENTWISE, Switch, is_dropout
 from lit_cifar.utils.errors import UserError
 
 _MARK = "_lit_cifar_stochastic"
@@ -99,7 +98,7 @@ def is_scripted_dropout(module: nn.Module) -> bool:
 def _check_forwards(layers: Iterable[nn.Module]) -> None:
     known = {kind.forward for kind in (*ELEMENTWISE, *CHANNELWISE)}
     for layer in layers:
-        if isinstance(layer, _DropoutNd) and type(layer).forward not in known:
+        if is_dropout(layer) and type(layer).forward not in known:
             raise UserError(
                 f"{type(layer).__name__} has a forward of its own, so what it drops can't be decided from outside. "
                 "Use one of torch's own dropout layers, or declare it as a stochastic layer."
@@ -108,7 +107,7 @@ def _check_forwards(layers: Iterable[nn.Module]) -> None:
 
 def _rate(module: nn.Module) -> float:
     """The rate at which a module of torch drops units; 0 for all others."""
-    if isinstance(module, _DropoutNd):
+    if is_dropout(module):
         return float(module.p)
     if isinstance(module, nn.MultiheadAttention):
         return float(module.dropout)
@@ -118,7 +117,7 @@ def _rate(module: nn.Module) -> float:
 
 
 def _switch_on(layer: nn.Module, switch: Switch, stack: ExitStack) -> None:
-    if isinstance(layer, _DropoutNd):
+    if is_dropout(layer):
         stack.callback(layer.register_forward_pre_hook(switch.before_layer, prepend=True).remove)
         hook = layer.register_forward_hook(switch.after_layer, prepend=True)
     elif isinstance(layer, nn.MultiheadAttention):

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar.uncertainty.dropout import dropout_layers, not_sampled
-from lit_cifar.uncertainty.switch import FunctionalDropout, Switch
+from lit_cifar.uncertainty.switch import FunctionalDropout, Switch, is_dropout
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.module_hooks import count_forward_hooks
 
 MEMORY_BUDGET = 256 * 2**20
 """Default for the bytes that activations and masks may take at a time."""
@@ -133,7 +133,7 @@ def _without_callers(suspects: dict[str, nn.Module], functional: FunctionalDropo
 
 
 def _nothing_random(network: nn.Module, suspects: Mapping[str, nn.Module]) -> str:
-    layers = [module for module in network.modules() if isinstance(module, _DropoutNd)]
+    layers = [module for module in network.modules() if is_dropout(module)]
     found = f"its {len(layers)} dropout layers all have p=0" if layers else "it has no dropout layers"
     message = f"Monte Carlo dropout needs a network that drops units, but {found}."
     if suspects:
@@ -177,8 +177,7 @@ def chain(network: nn.Module) -> list[nn.Module]:
         not isinstance(network, nn.Sequential)
         or type(network).forward is not nn.Sequential.forward
         or "forward" in vars(network)
-        or network._forward_hooks
-        or network._forward_pre_hooks
+        or count_forward_hooks(network) != 0
     ):
         return [network]
     return [link for child in network for link in chain(child)]

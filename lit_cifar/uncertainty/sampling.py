@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from lit_cifar.uncertainty.dropout import declared_stochastic, dropout_layers, masked_dropout
 from lit_cifar.uncertainty.masks import Masks, SeededMasks
 from lit_cifar.uncertainty.planning import MEMORY_BUDGET, Request, make_plan, run, seeded_noise
-from lit_cifar.uncertainty.switch import Switch, takes_masks
+from lit_cifar.uncertainty.switch import Switch, is_dropout, takes_masks
 from lit_cifar.utils.errors import UserError
 
 _KEPT_BY_MALLOC = 31 * 2**20
@@ -111,7 +110,7 @@ def _pieces(request: Request, switch: Switch) -> Iterator[Piece]:
 def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Any:
     """Logits [samples * N, C] of images [N, ...]."""
     match links:
-        case [_DropoutNd() as dropout, nn.Linear() as linear, *others] if takes_masks(linear, dropout, x):
+        case [dropout, nn.Linear() as linear, *others] if is_dropout(dropout) and takes_masks(linear, dropout, x):
             # masked weights [samples, C, units] or [N, C, units] must be smaller than activations
             if 2 * linear.out_features <= min(samples, len(x)):
                 return run(others, switch.linear(linear, dropout, x))

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from lit_cifar.uncertainty.masks import Draw, Masks
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.module_hooks import count_forward_hooks
 
 ELEMENTWISE = (nn.Dropout, nn.AlphaDropout)
 CHANNELWISE = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)
+DropoutLayer: TypeAlias = (
+    nn.Dropout | nn.AlphaDropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.FeatureAlphaDropout
+)
+SWITCH_HOOKS = 2
+"""Number of hooks that a dropout layer has while it is switched on: `before_layer` and `after_layer`."""
 _ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 _UNBATCHED = {nn.Dropout1d.forward: 2, nn.Dropout3d.forward: 4}
 """Number of input dimensions for which a layer takes the first one for its channels: it then drops whole rows."""
 
-_LAYERS: Mapping[Any, type[_DropoutNd]] = {
+_LAYERS: Mapping[Any, type[DropoutLayer]] = {
     F.dropout: nn.Dropout,
     F.alpha_dropout: nn.AlphaDropout,
     F.dropout1d: nn.Dropout1d,
@@ -42,6 +47,11 @@ _SELU_FLOOR = -1.7580993408473766
 """The limit of SELU for large negative inputs, which alpha dropout gives to a dropped unit."""
 
 
+def is_dropout(module: nn.Module) -> TypeGuard[DropoutLayer]:
+    """Whether a module is one of torch's dropout layers or of a subclass."""
+    return any(kind.__module__ == nn.Dropout.__module__ for kind in type(module).__mro__)
+
+
 class Switch:
     """Applies masks after modules that drop nothing in evaluation mode. Its methods are forward hooks."""
 
@@ -58,7 +68,7 @@ class Switch:
         """A forward pre-hook for dropout layers."""
         self.inside_layer = True
 
-    def after_layer(self, layer: _DropoutNd, inputs: object, x: Tensor) -> Tensor:
+    def after_layer(self, layer: DropoutLayer, inputs: object, x: Tensor) -> Tensor:
         """A forward hook for dropout layers, which drops units of their output."""
         self.inside_layer = False
         return self.drop(layer, x)
@@ -113,7 +123,7 @@ class Switch:
         found = tuple(torch.cat(kind) for kind in zip(*finals, strict=True))
         return x, found if is_lstm else found[0]
 
-    def drop(self, layer: _DropoutNd, x: Tensor) -> Tensor:
+    def drop(self, layer: DropoutLayer, x: Tensor) -> Tensor:
         """What the layer makes of x [rows, ...] in training mode, with our masks."""
         rows = len(self._samples) * len(self._images)
         if not rows or len(x) % rows:
@@ -124,7 +134,7 @@ class Switch:
         folded = x.reshape(len(self._samples), len(self._images), len(x) // rows, *x.shape[1:])
         return _dropped(layer, folded, self._keep(layer, x, len(x) // rows)).reshape(x.shape)
 
-    def linear(self, linear: nn.Linear, layer: _DropoutNd, x: Tensor) -> Tensor:
+    def linear(self, linear: nn.Linear, layer: DropoutLayer, x: Tensor) -> Tensor:
         """`linear(layer(x))` [samples * N, C] of every sample, for images [N, units] that the samples share.
 
         Either the images or, with shared masks, the masks multiply the weights, so no sample needs its own units.
@@ -139,7 +149,7 @@ class Switch:
         constant = linear.weight.sum(1) * (scale * floor + shift)
         return (logits + (constant if linear.bias is None else constant + linear.bias)).flatten(0, 1)
 
-    def _keep(self, layer: _DropoutNd, x: Tensor, rows_per_image: int) -> Tensor:
+    def _keep(self, layer: DropoutLayer, x: Tensor, rows_per_image: int) -> Tensor:
         shape = (rows_per_image, *_mask_shape(layer, x))
         draw = Draw(self.calls, layer.p, shape, self._samples, self._images, x.dtype, x.device)
         self.calls += 1
@@ -167,11 +177,10 @@ class FunctionalDropout(TorchFunctionMode):
         return args[0].copy_(x) if kwargs.get("inplace") else x
 
 
-def takes_masks(linear: nn.Linear, layer: _DropoutNd, x: Tensor) -> bool:
-    """Whether `Switch.linear` gives what the two layers give; a hook other than ours would not be called."""
-    foreign = (linear._forward_hooks, linear._forward_pre_hooks)
+def takes_masks(linear: nn.Linear, layer: DropoutLayer, x: Tensor) -> bool:
+    """Whether `Switch.linear` gives what the two layers give. Hooks other than the switch's would not be called."""
     plain = type(linear) is nn.Linear and isinstance(layer, ELEMENTWISE) and 0 < layer.p < 1 and x.dim() == 2
-    return plain and not any(foreign) and len(layer._forward_hooks) == len(layer._forward_pre_hooks) == 1
+    return plain and count_forward_hooks(linear) == 0 and count_forward_hooks(layer) == SWITCH_HOOKS
 
 
 def _values(layer: nn.MultiheadAttention, value: Tensor) -> Tensor:
@@ -188,7 +197,7 @@ def _values(layer: nn.MultiheadAttention, value: Tensor) -> Tensor:
     return heads
 
 
-def _mask_shape(layer: _DropoutNd, x: Tensor) -> tuple[int, ...]:
+def _mask_shape(layer: DropoutLayer, x: Tensor) -> tuple[int, ...]:
     """The shape of one row's mask."""
     if isinstance(layer, ELEMENTWISE):
         return tuple(x.shape[1:])
@@ -196,7 +205,7 @@ def _mask_shape(layer: _DropoutNd, x: Tensor) -> tuple[int, ...]:
     return (1 if whole_row else x.shape[1], *(1 for _ in x.shape[2:]))
 
 
-def affine(layer: _DropoutNd) -> tuple[float, float, float]:
+def affine(layer: DropoutLayer) -> tuple[float, float, float]:
     """Scale, floor and shift: in training mode the layer returns scale * (x or, where dropped, floor) + shift."""
     if not isinstance(layer, _ALPHA):
         return 1 / (1 - layer.p), 0.0, 0.0
@@ -205,7 +214,7 @@ def affine(layer: _DropoutNd) -> tuple[float, float, float]:
     return scale, _SELU_FLOOR, -scale * layer.p * _SELU_FLOOR
 
 
-def _dropped(layer: _DropoutNd, x: Tensor, keep: Tensor) -> Tensor:
+def _dropped(layer: DropoutLayer, x: Tensor, keep: Tensor) -> Tensor:
     """Drop the units that aren't kept, as the layer does in training mode."""
     if layer.p == 1:
         return torch.zeros_like(x)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 import variants
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
+from lit_cifar.utils.private import warn_missing
 
 # Defaults of Lightning's callbacks that jsonargparse and PyYAML can't write: without this, `config.yaml` isn't saved.
 register_type(torch.device, fail_already_registered=False)
@@ -90,14 +92,27 @@ def class_before_options(arguments: Sequence[str]) -> list[str]:
 
 def options(parser: LightningArgumentParser) -> list[str]:
     """The names of all options of a parser and of its commands, without dashes; those of the variants included."""
-    actions = [action for one in (parser, *command_parsers(parser)) for action in one._actions]
+    actions = [action for one in (parser, *command_parsers(parser).values()) for action in actions_of(one)]
     names = {action.dest for action in actions if action.option_strings}
     if "model.variant" not in names:
         return sorted(names)
-    knobs = {f"model.variant.{knob}" for name in variants.available() for knob in variants.get(name).hyperparameters()}
-    return sorted(names | knobs)
+    of_variants = {
+        f"model.variant.{option}" for name in variants.available() for option in variants.get(name).hyperparameters()
+    }
+    return sorted(names | of_variants)
 
 
-def command_parsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
-    """The parsers of a parser's commands; none where jsonargparse keeps them elsewhere."""
-    return [command for action in parser._actions for command in getattr(action, "_name_parser_map", {}).values()]
+def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The options and arguments of a parser; none, with a warning, if argparse keeps them elsewhere."""
+    if not hasattr(parser, "_actions"):
+        warn_missing("argparse.ArgumentParser._actions", "help and error messages are plainer")
+    return list(getattr(parser, "_actions", ()))
+
+
+def command_parsers(parser: argparse.ArgumentParser) -> dict[str, LightningArgumentParser]:
+    """The parsers of a parser's commands by name; none, with a warning, if argparse keeps them elsewhere."""
+    found: dict[str, LightningArgumentParser] = {}
+    for action in actions_of(parser):
+        if isinstance(action.choices, Mapping):
+            found |= action.choices
+    return found

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.nn.modules.dropout import _DropoutNd
+
+from lit_cifar.uncertainty.switch import is_dropout
 
 IMAGES, CLASSES = 21, 3
 
@@ -85,7 +86,7 @@ def plain_loop() -> Callable[[nn.Module, Tensor, int], Tensor]:
         torch.manual_seed(3)
         network.eval()
         for module in network.modules():
-            module.training = isinstance(module, _DropoutNd)
+            module.training = is_dropout(module)
         with torch.no_grad():
             return torch.stack([network(images).softmax(1) for _ in range(samples)])
 
