@@ -149,6 +149,38 @@ def test_no_share_of_dead_units_is_labelled_below_zero(share: float) -> None:
     assert all(tick >= 0 for tick in axis.get_majorticklocs() if low <= tick <= high)
 
 
+def with_former_gradient(history: pd.DataFrame) -> pd.DataFrame:
+    """The history as older versions have logged it."""
+    return history.rename(columns=lambda name: name.replace("gradient_rms", "gradient_norm"))
+
+
+def test_gradients_of_older_versions_are_drawn_under_their_own_name() -> None:
+    former = {key: with_former_gradient(history) for key, history in LAYERS.items()}
+    gradient = figures.layers_by_depth(former, SOURCE).axes[2]
+    assert gradient.get_title(loc="left") == "gradient norm of the whole layer"
+    assert line_data(gradient, 0)[1] == [0.5, 0.5]
+
+
+def test_gradients_of_two_kinds_never_share_an_axis() -> None:
+    both = {
+        **LAYERS,
+        ("ELU", 1): with_former_gradient(LAYERS["ELU", 0]),
+        ("Old", 0): with_former_gradient(LAYERS["ELU", 0]),
+    }
+    gradient = figures.layers_by_depth(both, SOURCE).axes[2]
+    assert gradient.get_title(loc="left") == "gradient (root mean square)"
+    assert [line_data(gradient, number)[1] for number in range(3)] == [[0.5, 0.5], [1.0, 1.0], []]
+
+
+def test_small_differences_look_small_on_a_logarithmic_scale() -> None:
+    healthy = figures.layer_statistics([[0.95], [1.03]], ["1", "2"], "gradient", SOURCE, log=True)
+    assert healthy.axes[0].images[0].norm.vmin == pytest.approx(0.0103)
+    vanishing = figures.layer_statistics([[1e-6], [1.0], [0.0]], ["1", "2", "3"], "gradient", SOURCE, log=True)
+    assert vanishing.axes[0].images[0].norm.vmin == pytest.approx(1e-6)
+    assert drawn(vanishing)
+    assert drawn(figures.layer_statistics([[0.0]], ["1"], "gradient", SOURCE, log=True))
+
+
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 

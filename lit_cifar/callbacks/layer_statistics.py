@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import nan
 from typing import Any
 
 import torch
@@ -17,10 +17,13 @@ STATISTICS = {
     "std": ("standard deviation of activations", 1.0),
     "dead": ("share of dead units", None),
     "twins": ("share of units that do what another does", None),
-    "gradient_norm": ("gradient norm", None),
+    "gradient_rms": ("gradient, root mean square per weight", None),
     "update_ratio": ("size of an update over size of the weights", None),
 }
 """The statistics of a layer: a title, and the value that a self-normalizing network keeps, if any."""
+
+BY_FACTORS = ("gradient_rms", "update_ratio")
+"""Statistics whose layers differ by factors: they are drawn on a logarithmic scale."""
 
 
 class LayerStatistics(Callback):
@@ -28,8 +31,9 @@ class LayerStatistics(Callback):
 
     A layer is a named part of the variant's network that has weights. Its activations are its output for the first
     validation images. A unit is dead if its output for these images varies by less than a thousandth of the layer's
-    largest output. It is a twin if another unit of its layer gives the same output for every image. Gradient norm and
-    update ratio are those of the epoch's last step.
+    largest output. It is a twin if another unit of its layer gives the same output for every image. Gradient and update
+    ratio are those of the epoch's last step. The gradient is its root mean square over the layer's weights, so that
+    layers of different sizes can be compared.
 
     Args:
         images: Number of validation images.
@@ -48,7 +52,10 @@ class LayerStatistics(Callback):
         return {"history": dict(self._history)}  # tensors, because lists of thousands of numbers are slow to save
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._history = {statistic: torch.as_tensor(rows) for statistic, rows in state_dict["history"].items()}
+        """Continue a run. Statistics that an older version didn't keep are unknown (nan) for its epochs."""
+        kept = {statistic: torch.as_tensor(rows) for statistic, rows in state_dict["history"].items()}
+        unknown = [torch.full_like(rows, math.nan) for rows in kept.values()][:1]
+        self._history = {name: kept.get(name, *unknown) for name in STATISTICS if kept}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == trainer.num_training_batches - 1:
@@ -61,7 +68,7 @@ class LayerStatistics(Callback):
             return
         for name, layer in layers(pl_module).items():
             before = self._before[name]
-            self._last_step[f"gradient_norm/{name}"] = _flat(layer, gradients=True).norm()
+            self._last_step[f"gradient_rms/{name}"] = root_mean_square(_flat(layer, gradients=True))
             self._last_step[f"update_ratio/{name}"] = (_flat(layer) - before).norm() / before.norm()
         self._before = {}
 
@@ -75,7 +82,7 @@ class LayerStatistics(Callback):
             logger.log_metrics({**logged, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
         names = list(layers(pl_module))
         for statistic in STATISTICS:
-            now = torch.tensor([[values.get(f"{statistic}/{name}", nan) for name in names]])
+            now = torch.tensor([[values.get(f"{statistic}/{name}", math.nan) for name in names]])
             self._history[statistic] = torch.cat([self._history.get(statistic, now[:0]), now])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,7 +94,9 @@ class LayerStatistics(Callback):
                 values = self._history.get(statistic, torch.empty(0, 0)).T
                 if values.isnan().all():  # no epoch reached its last step
                     continue
-                figure = layer_statistics(values, list(layers(pl_module)), words, data_source, ideal=ideal)
+                figure = layer_statistics(
+                    values, list(layers(pl_module)), words, data_source, ideal=ideal, log=statistic in BY_FACTORS
+                )
                 logger.experiment.add_figure(f"layers/{statistic}", figure, len(values.T) - 1)
 
 
@@ -139,6 +148,11 @@ def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]
     with outputs_of(layers(pl_module)) as outputs, evaluating(pl_module):
         pl_module(images)
     return outputs
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """The root mean square over the last dimension."""
+    return values.square().mean(dim=-1).sqrt()
 
 
 def _share_of_twins(units: Tensor) -> Tensor:

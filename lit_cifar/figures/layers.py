@@ -1,4 +1,4 @@
-"""Pictures of a network's layers."""
+"""Figures of a network's layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.colors import CenteredNorm, Normalize, TwoSlopeNorm
+from matplotlib.colors import CenteredNorm, LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -23,28 +23,35 @@ from lit_cifar.figures.canvas import (
     with_legend,
 )
 
+DECADES = 2
+"""What a logarithmic colour scale spans at least, so that small differences don't look large."""
+
 
 def layer_statistics(
-    values: npt.ArrayLike, layers: Sequence[str], statistic: str, data_source: str, *, ideal: float | None = None
+    values: npt.ArrayLike,
+    layers: Sequence[str],
+    statistic: str,
+    data_source: str,
+    *,
+    ideal: float | None = None,
+    log: bool = False,
 ) -> Figure:
-    """A heat map of one statistic of every layer over the epochs.
+    """Draw one statistic of every layer over the epochs, as a heat map.
 
     Args:
         values: The statistic [layers, epochs], from the first epoch on.
         layers: The layers' names, from the input on; the input's layer is drawn at the bottom.
         statistic: What is shown: "mean of activations".
         data_source: The name of the data.
-        ideal: The value that is as it should be, drawn white; without it colours go from zero to the highest.
+        ideal: The value that a healthy layer has, drawn white. Without it, colours go from zero to the highest value.
+        log: Whether colours are logarithmic; they span two decades at least. Zeros are drawn white.
     """
     grid = np.asarray(values, dtype=float)
     figure, ((ax,),) = new_figure(f"Layers: {statistic}", data_source, 1, 1, 1.6 + 0.2 * max(len(layers), 8))
-    if ideal is None:
-        low, high = min(0.0, float(np.nanmin(grid))), float(np.nanmax(grid))
-        colors = {"cmap": "viridis", "norm": Normalize(low, high if high > low else 1.0)}
-    else:
-        colors = {"cmap": "PuOr_r", "norm": _centered(grid, ideal)}
+    norm = _centered(grid, ideal) if ideal is not None else _logarithmic(grid) if log else _from_zero(grid)
+    cmap = "viridis" if ideal is None else "PuOr_r"
     extent = (0.5, grid.shape[1] + 0.5, -0.5, len(layers) - 0.5)
-    image = ax.imshow(grid, **colors, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
+    image = ax.imshow(grid, cmap=cmap, norm=norm, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
     ax.set_yticks(range(len(layers)), layers, fontsize=9)
     whole_ticks(ax.xaxis)
     ax.set_xlabel("epoch")
@@ -53,8 +60,21 @@ def layer_statistics(
     return plain(figure)
 
 
+def _from_zero(grid: Floats) -> Normalize:
+    low, high = min(0.0, float(np.nanmin(grid))), float(np.nanmax(grid))
+    return Normalize(low, high if high > low else 1.0)
+
+
+def _logarithmic(grid: Floats) -> Normalize:
+    positive = grid[grid > 0]
+    if not positive.size:
+        return _from_zero(grid)
+    low, high = float(positive.min()), float(positive.max())
+    return LogNorm(min(low, high / 10**DECADES), high)
+
+
 def _centered(grid: Floats, ideal: float) -> Normalize:
-    """Colours that part at the ideal; where nothing is negative, the scale has no negative numbers."""
+    """Colours that part at the ideal. If no value is negative, the scale has no negative numbers."""
     reach = max(float(np.nanmax(np.abs(grid - ideal))), 1e-9)
     if ideal > 0 and np.nanmin(grid) >= 0:
         return TwoSlopeNorm(ideal, vmin=max(0.0, ideal - reach), vmax=ideal + reach)
@@ -64,20 +84,28 @@ def _centered(grid: Floats, ideal: float) -> Normalize:
 PROFILES = {
     "layer_mean": "mean of activations",
     "layer_std": "standard deviation",
-    "layer_gradient_norm": "gradient norm",
+    "layer_gradient_rms": "gradient (root mean square)",
     "layer_dead": "share of dead units",
 }
 """What `layers_by_depth` draws of each layer: prefixes of logged names."""
+
+FORMER_PROFILES = {
+    "layer_mean": "mean of activations",
+    "layer_std": "standard deviation",
+    "layer_gradient_norm": "gradient norm of the whole layer",
+    "layer_dead": "share of dead units",
+}
+"""The same for runs of older versions, which have logged another gradient."""
 
 
 def layers_by_depth(
     histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Activations and gradients of every layer, from the input on, at each run's best epoch: means over its seeds.
+    """Draw activations and gradients of every layer, from the input on, at each run's best epoch, as means over seeds.
 
     Args:
         histories: Each run's epochs, by name and seed: columns val/loss and, from LayerStatistics, layer_mean/<layer>
-            and so on.
+            and so on. Runs of older versions have the gradient's norm: it is drawn if no run has the root mean square.
         data_source: The name of the data.
         runs: All runs of the study, in order: they decide the colours.
     """
@@ -85,9 +113,10 @@ def layers_by_depth(
     styles = run_styles(runs, by_run)
     figure, axes = new_figure("Layers at the best epoch, from input to output", data_source, 2, 2, 6.0, sharex=True)
     offsets = np.linspace(-0.15, 0.15, len(by_run)) if len(by_run) > 1 else np.zeros(1)
-    for ax, (prefix, label) in zip(axes.flat, PROFILES.items(), strict=True):
+    for ax, (prefix, label) in zip(axes.flat, _profiles(histories).items(), strict=True):
         for name, offset in zip(by_run, offsets, strict=True):
-            profile = np.mean([_layer_values(history, prefix) for history in by_run[name]], axis=0)
+            known = [values for history in by_run[name] if (values := _layer_values(history, prefix)).size]
+            profile = np.mean(known, axis=0) if known else np.empty(0)
             # side by side, so that no run hides another one with the same values
             ax.plot(
                 np.arange(1, len(profile) + 1) + offset, profile, **styles[name], linewidth=2, marker="o", markersize=3
@@ -103,6 +132,12 @@ def layers_by_depth(
     for ax in axes[1]:
         ax.set_xlabel("layer (the last is the output)")
     return with_legend(figure, styles)
+
+
+def _profiles(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Mapping[str, str]:
+    has_former = any(history.columns.str.startswith("layer_gradient_norm/").any() for history in histories.values())
+    has_current = any(history.columns.str.startswith("layer_gradient_rms/").any() for history in histories.values())
+    return FORMER_PROFILES if has_former and not has_current else PROFILES
 
 
 def _layer_values(history: pd.DataFrame, prefix: str) -> Floats:

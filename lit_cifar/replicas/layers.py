@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, vmap
 from torch.func import functional_call
 
-from lit_cifar.callbacks.layer_statistics import evaluating, layers_of, outputs_of, unit_statistics
+from lit_cifar.callbacks.layer_statistics import evaluating, layers_of, outputs_of, root_mean_square, unit_statistics
 from lit_cifar.replicas.network import StackedNetwork
 
 
@@ -33,12 +33,12 @@ def weights_by_layer(network: StackedNetwork) -> dict[str, Tensor]:
 
 
 def step_statistics(network: StackedNetwork, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradient norm and update ratio [R] of each layer in a step that began with these weights."""
+    """Gradient (root mean square) and update ratio [R] of each layer, in a step that began with these weights."""
     found = {}
     for name, part in layers_of(network.each).items():
         gradients = _rows([_gradient(p) for p in part.parameters()])
         change = _rows([p.detach() for p in part.parameters()]) - before[name]
-        found[f"gradient_norm/{name}"] = gradients.norm(dim=1)
+        found[f"gradient_rms/{name}"] = root_mean_square(gradients)
         found[f"update_ratio/{name}"] = change.norm(dim=1) / before[name].norm(dim=1)
     return found
 

@@ -23,7 +23,7 @@ LAYOUT = {
         "mean of activations": ["Multiline", ["layer_mean/.*"]],
         "standard deviation of activations": ["Multiline", ["layer_std/.*"]],
         "share of dead units": ["Multiline", ["layer_dead/.*"]],
-        "gradient norm": ["Multiline", ["layer_gradient_norm/.*"]],
+        "gradient (root mean square)": ["Multiline", ["layer_gradient_rms/.*"]],
         "size of an update over size of the weights": ["Multiline", ["layer_update_ratio/.*"]],
     },
 }

@@ -80,7 +80,7 @@ def test_modes_and_buffers_are_left_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Path, tmp_path: Path) -> None:
+def test_gradient_and_update_ratio_are_those_of_the_last_step(pictures: Path, tmp_path: Path) -> None:
     data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=90)
     seed_everything(0, verbose=False)
     model = LitClassifier(variants.get("ELU")(depth=2, width=8), optimizer=torch.optim.SGD, learning_rate=0.01)
@@ -94,12 +94,35 @@ def test_gradient_norm_and_update_ratio_are_those_of_the_last_step(pictures: Pat
     assert rows.loc[rows["layer_std/output"].notna(), "step"].tolist() == [0, 1]  # where the epoch's loss is too
     metrics = rows.groupby("epoch").first()
     for name, layer in layers(model).items():
-        weights = torch.cat([p.detach().flatten() for p in layer.parameters()]).norm().item()
-        update = metrics[f"layer_update_ratio/{name}"] * weights
-        assert update[1] == pytest.approx(0.01 * metrics[f"layer_gradient_norm/{name}"][1], rel=0.01)  # SGD's update
+        weights = torch.cat([p.detach().flatten() for p in layer.parameters()])
+        update = metrics[f"layer_update_ratio/{name}"][1] * weights.square().mean().sqrt().item()
+        assert update == pytest.approx(0.01 * metrics[f"layer_gradient_rms/{name}"][1], rel=0.01)  # SGD's update
         assert metrics[f"layer_std/{name}"].notna().all()
     kept = callback.state_dict()["history"]["std"]
     torch.testing.assert_close(kept, torch.tensor(metrics.filter(like="layer_std").to_numpy(), dtype=kept.dtype))
+
+
+def test_layers_of_a_healthy_network_have_gradients_of_one_size(pictures: Path, tmp_path: Path) -> None:
+    """Layer 1 has 31 times the weights of the others: the norms of whole layers would read as exploding gradients."""
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=90)
+    seed_everything(0, verbose=False)
+    model = LitClassifier(variants.get("SELU")(depth=4, width=100), learning_rate=1e-5)
+    callback = LayerStatistics()
+    Trainer(
+        max_epochs=1, logger=False, callbacks=[callback], enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, accelerator="cpu",
+    ).fit(model, datamodule=data)  # fmt: skip
+    hidden = callback.state_dict()["history"]["gradient_rms"][-1, :-1]
+    assert hidden.max() < 2 * hidden.min()
+
+
+def test_a_checkpoint_of_an_older_version_is_continued_without_its_gradients() -> None:
+    callback = LayerStatistics()
+    callback.load_state_dict({"history": {"mean": [[0.1, 0.2]], "gradient_norm": [[5.0, 1.0]]}})
+    history = callback.state_dict()["history"]
+    assert history["mean"].tolist() == [pytest.approx([0.1, 0.2])]
+    assert history["gradient_rms"].shape == (1, 2)
+    assert history["gradient_rms"].isnan().all()
 
 
 def test_a_checkpoint_has_one_tensor_for_each_statistic() -> None:

@@ -50,7 +50,7 @@ def make_history(final: float, speed: float, seconds: float, epochs: int, rng: n
             "val/accuracy": accuracy,
             **{
                 f"layer_{statistic}/{layer}": np.full(epochs, value)
-                for statistic, value in {"mean": 0.1, "std": 0.9, "gradient_norm": 0.01, "dead": 0.02}.items()
+                for statistic, value in {"mean": 0.1, "std": 0.9, "gradient_rms": 0.01, "dead": 0.02}.items()
                 for layer in ("hidden_01", "hidden_02", "output")
             },
         }

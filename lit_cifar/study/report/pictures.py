@@ -183,9 +183,10 @@ def layers_pictures(result: StudyResult) -> list[Picture]:
         return []
     drawn = figures.layers_by_depth(kept, result.data_source, runs=list(result.study.runs))
     caption = (
-        "Each layer's output for 500 validation images, and its gradient in the epoch's last step. A net that "
-        "normalizes itself keeps mean 0 and standard deviation 1; where gradients vanish, layers near the input learn "
-        "little. A unit is dead if its output hardly differs between images."
+        "Each layer's output for 500 validation images, and its gradient in the epoch's last step, as the root mean "
+        "square over the layer's weights. A net that normalizes itself keeps mean 0 and standard deviation 1; where "
+        "gradients vanish, layers near the input learn little. A unit is dead if its output hardly differs between "
+        "images."
     )
     return [picture("layers", drawn, _layers_alt(result), caption)]
 
@@ -193,7 +194,7 @@ def layers_pictures(result: StudyResult) -> list[Picture]:
 def _layers_alt(result: StudyResult) -> str:
     rows, dead = result.summary.to_dict("records"), MEASURES["dead_units"]
     parts = [f"{row['run']}: {dead.text(row['dead_units'])} of units dead." for row in rows]
-    return f"Four charts of mean, standard deviation, gradient norm and dead units by layer. {' '.join(parts)}"
+    return f"Four charts of mean, standard deviation, gradient and dead units by layer. {' '.join(parts)}"
 
 
 def zeros_pictures(result: StudyResult) -> list[Picture]:
