@@ -21,6 +21,7 @@ commands:
   export       write a checkpoint to ONNX or torch.export:  lit-cifar export --ckpt_path best.ckpt --format onnx
   lr-find      search a learning rate:  lit-cifar lr-find --model.variant SELU --confirm 5
   compare      train several variants with several seeds and report what differs:  lit-cifar compare --quick
+  judge        answer a study's questions anew, without training:  lit-cifar judge logs/compare/exercise8
   variants     list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own
   tensorboard  open TensorBoard on logs/
 

@@ -61,6 +61,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         from lit_cifar.commands.compare import compare
 
         compare(arguments)
+    elif command == "judge":
+        from lit_cifar.commands.judge import judge
+
+        judge(arguments)
     elif command == "lr-find":
         from lit_cifar.commands.lr_find import lr_find
 

@@ -76,6 +76,16 @@ def finished(run: PlannedRun, study_folder: Path) -> Finished | None:
     return Finished(result.row, tuple(changed))
 
 
+def kept_row(run: PlannedRun, study_folder: Path) -> Row | None:
+    """The row of a run that is finished or has failed; None if there is none, or the file is damaged."""
+    path = study_folder / run.folder / "result.json"
+    try:
+        return _Result.model_validate(json.loads(path.read_text(encoding="utf-8"))).row if path.is_file() else None
+    except DAMAGED as error:
+        say(f"{run.label}: {path} is damaged ({_in_a_line(error)}). The run is left out.")
+        return None
+
+
 def adopt_former_folders(names: Iterable[str], study_folder: Path) -> None:
     """Give the runs of an earlier version the folders they would get today."""
     names = list(names)

@@ -121,9 +121,10 @@ def write_looks(looks: Sequence[Look], path: Path, *, plan: str) -> None:
     write_text(path, json.dumps({"plan": plan, "looks": [asdict(look) for look in looks]}))
 
 
-def read_looks(path: Path, *, plan: str) -> tuple[Look, ...]:
-    """The looks a study has taken so far; none if there is no such file, or it is about another plan."""
+def read_looks(path: Path, *, plan: str | None = None) -> tuple[Look, ...]:
+    """The looks a study has taken so far; none if there is no such file, or if it is about another plan than this."""
     if not path.is_file():
         return ()
     content = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(Look(**look) for look in content["looks"]) if content["plan"] == plan else ()
+    is_wanted = plan is None or content["plan"] == plan
+    return tuple(Look(**look) for look in content["looks"]) if is_wanted else ()

@@ -14,38 +14,39 @@ from lit_cifar.study.artifacts import Examples
 from lit_cifar.study.looks import Look
 from lit_cifar.study.paired import Histories
 from lit_cifar.study.schema import Study
+from lit_cifar.study.sensitivity import Varied
 
 
-@dataclass(frozen=True)
-class StudyResult:
-    """The outcome of a study.
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the runs of a study have found, before its questions are answered.
 
     Args:
         study: What was asked, and under which protocol.
         results: One row for each run and seed, the columns of `results.csv`.
-        summary: One row for each run: means over seeds and their 95 % intervals (`x`, `x_low`, `x_high`).
-        answers: The questions with their verdicts.
-        looks: The looks that were taken at the results.
         histories: Each run's epochs, by name and seed: columns epoch, train/loss, train/accuracy, train/seconds,
             val/loss, val/accuracy.
-        searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
         data_source: The name of the data, as it must stand beside every figure.
         command: What was typed.
+        looks: The looks that were taken at the results.
+        searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
+        varied: The runs that were repeated at other learning rates.
         evaluations: What the test of each run has measured, by name and seed; runs of old folders have none.
         examples: Images with the predictions of a run with MC dropout, by the run's name.
+        environment: The machine and the versions, by what they are.
     """
 
     study: Study
     results: pd.DataFrame
-    summary: pd.DataFrame
-    answers: Sequence[Answer]
     histories: Histories
     data_source: str
     command: str
     looks: Sequence[Look] = ()
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    varied: Varied = field(default_factory=dict)
     evaluations: Mapping[tuple[str, int], Evaluation] = field(default_factory=dict)
     examples: Mapping[str, Examples] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished_histories(self) -> dict[tuple[str, int], pd.DataFrame]:
@@ -53,3 +54,23 @@ class StudyResult:
         failed = self.results[self.results["status"] != "ok"]
         left_out = set(zip(failed["run"], failed["seed"], strict=True))
         return {key: epochs for key, epochs in self.histories.items() if key not in left_out and not epochs.empty}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult(Findings):
+    """The outcome of a study: what its runs have found, and the answers.
+
+    Args:
+        summary: One row for each run: means over seeds and their 95 % intervals (`x`, `x_low`, `x_high`).
+        answers: The questions with their verdicts.
+    """
+
+    summary: pd.DataFrame
+    answers: Sequence[Answer]
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether the study was stopped before it had an answer to every question or all its seeds."""
+        seeds = self.looks[-1].seeds if self.looks else self.study.most_seeds
+        is_open = self.study.seeds != "auto" or any(not answer.verdict.settled for answer in self.answers)
+        return is_open and seeds < self.study.most_seeds

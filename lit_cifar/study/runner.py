@@ -8,17 +8,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.answers import answer_questions
 from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
 from lit_cifar.study.folders import alone_in, claim
+from lit_cifar.study.judging import judged
 from lit_cifar.study.looking import look_until_settled
 from lit_cifar.study.looks import Look
+from lit_cifar.study.record import describe
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run_parts import check_run
 from lit_cifar.study.schema import Study
-from lit_cifar.study.sensitivity import with_firmness
 from lit_cifar.study.session import Session
 from lit_cifar.study.study_data import StudyData
 from lit_cifar.study.terminal import print_result
@@ -61,6 +62,7 @@ def conduct(
     console.print(f"Data: {data.name}. Folder: {folder}", highlight=False, markup=False)
     with alone_in(folder):
         claim(folder, study, data)
+        describe(study, folder, data_source=data.name, data_fingerprint=data.fingerprint, command=command)
         session = Session(study, data, folder, engine=engine, console=console, fresh=fresh, clock=clock)
         _search(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
@@ -110,23 +112,7 @@ def check_runs(study: Study) -> None:
 
 def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResult:
     """Answer the study's questions from the seeds of its last look, and write tables, figures and the report."""
-    seeds, results = looks[-1].seeds, session.results
-    results = results[results["seed"] < seeds]
-    histories = {(run, seed): epochs for (run, seed), epochs in session.histories.items() if seed < seeds}
-    answers = answer_questions(session.study, results, histories, looks)
-    result = StudyResult(
-        study=session.study,
-        results=results,
-        summary=summarize(results),
-        answers=with_firmness(answers, session.study, results, histories, session.varied),
-        looks=looks,
-        histories=histories,
-        data_source=session.data.name,
-        command=command,
-        searches=session.searches,
-        evaluations=session.evaluations,
-        examples=session.examples,
-    )
+    result = judged(session.findings(command), looks)
     write_text(session.folder / "summary.csv", csv_text(result.summary))
     write_report(result, session.folder)
     return result

@@ -14,10 +14,12 @@ from rich.console import Console
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.clock import Clock
 from lit_cifar.study.engines.base import Engine, run_all
+from lit_cifar.study.environment import environment
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
 from lit_cifar.study.plan import RATE_FACTORS, Neighbour, PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.progress import StudyProgress
+from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Study
 from lit_cifar.study.study_data import StudyData
 from lit_cifar.utils.files import csv_text, write_text
@@ -101,6 +103,21 @@ class Session:
         planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
         ok = [run for run in planned if self.rows[run.name, run.seed]["status"] == "ok"]
         self._do([self._at_rate(run, neighbour) for run in ok for neighbour in RATE_FACTORS])
+
+    def findings(self, command: str) -> Findings:
+        """Everything that was found."""
+        return Findings(
+            study=self.study,
+            results=self.results,
+            histories=self.histories,
+            data_source=self.data.name,
+            command=command,
+            searches=self.searches,
+            varied=self.varied,
+            evaluations=self.evaluations,
+            examples=self.examples,
+            environment=environment(),
+        )
 
     @property
     def varied(self) -> dict[Neighbour, tuple[pd.DataFrame, dict[RunKey, pd.DataFrame]]]:

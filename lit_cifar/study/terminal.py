@@ -27,11 +27,18 @@ COLUMNS = {
 
 def print_result(result: StudyResult, folder: Path, console: Console) -> None:
     """Print the table of the runs, the answers, and where everything is."""
-    console.print(table(result))
-    for line in answer_lines(result):
-        console.print(line, highlight=False, markup=False)
+    print_answers(result, console)
     where = f"Results: {folder / 'results.csv'}\nReport:  {folder / 'report.html'}"
     console.print(where, highlight=False, markup=False)
+
+
+def print_answers(result: StudyResult, console: Console) -> None:
+    """Print the table of the runs and the answers; those of a study that isn't finished are called interim."""
+    console.print(table(result))
+    if result.is_interim:
+        console.print(f"Interim: {count(result.looks[-1].seeds, 'seed')} of at most {result.study.most_seeds}.")
+    for line in answer_lines(result):
+        console.print(line, highlight=False, markup=False)
 
 
 def answer_lines(result: StudyResult) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,29 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV without formulas: a spreadsheet would run a class named `=cmd()`, but not one named `'=cmd()`."""
-    return table.rename(columns=_no_formula).map(_no_formula).to_csv(index=False)
+def csv_text(table: pd.DataFrame, *, digits: int | None = None) -> str:
+    """A table as CSV without formulas: a spreadsheet would run a class named `=cmd()`, but not one named `'=cmd()`.
+
+    Args:
+        table: The table.
+        digits: Significant digits of numbers; None writes all.
+    """
+    float_format = f"%.{digits}g" if digits else None
+    return table.rename(columns=_no_formula).map(_no_formula).to_csv(index=False, float_format=float_format)
+
+
+def read_csv(path: Path, *, texts: Collection[str]) -> pd.DataFrame:
+    """Read a table that `csv_text` has written.
+
+    Args:
+        path: The file.
+        texts: Names of columns that hold texts. Elsewhere an empty cell is nan; a run may be called "None" or "1".
+    """
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+    table: pd.DataFrame = pd.read_csv(path, dtype=dict.fromkeys(texts, str), **options)
+    kept = [name for name in texts if name in table]
+    table[kept] = table[kept].fillna("").map(_with_formula)
+    return table
 
 
 def _no_formula(value: Any) -> Any:
@@ -77,3 +97,9 @@ def _no_formula(value: Any) -> Any:
         return value
     value = value.replace("\r", " ")  # Python's csv module does not quote it
     return f"'{value}" if value.lstrip().startswith(FORMULA_STARTS) else value
+
+
+def _with_formula(value: str) -> str:
+    """A text as it was before `_no_formula`."""
+    is_quoted = value.startswith("'") and value[1:].lstrip().startswith(FORMULA_STARTS)
+    return value[1:] if is_quoted else value

@@ -17,6 +17,7 @@ from lit_cifar.lr_find.ladder import Rung
 from lit_cifar.lr_find.ladder_search import LadderSearch
 from lit_cifar.lr_find.search import STEP, ConfirmRun, LearningRateSearch
 from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.environment import environment
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Protocol, Question, Study
 from lit_cifar.uncertainty import sample_points
@@ -181,6 +182,7 @@ def make_result(study: Study, data_source: str = CIFAR10) -> StudyResult:
         searches={name: make_search(10 * values[1], rng) for name, values in RUNS.items()},
         evaluations={(name, seed): make_evaluation(rng) for name in RUNS if RUNS[name][-1] for seed in range(2)},
         examples={"AlphaDropout": make_examples()},
+        environment=environment(),
     )
 
 

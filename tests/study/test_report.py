@@ -102,7 +102,15 @@ def odd_folder(tmp_path_factory) -> Path:
     )
     histories = {(run, seed): pd.DataFrame() for run in runs for seed in range(2)}
     answers = answer_questions(study, results, histories)
-    result = StudyResult(study, results, summarize(results), answers, histories, data_source=NAME, command=NAME)
+    result = StudyResult(
+        study=study,
+        results=results,
+        summary=summarize(results),
+        answers=answers,
+        histories=histories,
+        data_source=NAME,
+        command=NAME,
+    )
     return written(result, tmp_path_factory.mktemp("odd"))
 
 

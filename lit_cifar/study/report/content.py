@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import lit_cifar
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
@@ -90,7 +85,7 @@ def _page(result: StudyResult) -> Page:
             _selection(result),
             _learning_rates(result),
             _protocol(result),
-            Section("How to repeat this", code=result.command, tables=[_machine()]),
+            Section("How to repeat this", code=result.command, tables=[_machine(result)]),
         ],
         date=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
     )
@@ -247,20 +242,6 @@ def _protocol(result: StudyResult) -> Section:
     return Section("Protocol", text=text, tables=tables)
 
 
-def _machine() -> Table:
-    facts = {
-        "processor": f"{_processor()}, {count(os.cpu_count() or 1, 'core')}",
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "system": f"{platform.system()} {platform.machine()}",
-        "Python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("torch", "lightning")},
-        "lit_cifar": lit_cifar.__version__,
-    }
-    rows = [[Cell(what), Cell(which)] for what, which in facts.items()]
-    return Table("The machine that wrote this report", ["part", "what it is"], rows, sortable=False)
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else None
-    return found[1] if found else platform.processor() or platform.machine()
+def _machine(result: StudyResult) -> Table:
+    rows = [[Cell(what), Cell(which)] for what, which in result.environment.items()]
+    return Table("The machine", ["part", "what it is"], rows, sortable=False)

@@ -1,0 +1,176 @@
+"""The record of a study: a few plain files from which it can be judged anew, small enough to publish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lit_cifar.study.environment import environment
+from lit_cifar.study.looking import LOOKS_FILE
+from lit_cifar.study.looks import read_looks, write_looks
+from lit_cifar.study.paired import Histories
+from lit_cifar.study.plan import RATE_FACTORS
+from lit_cifar.study.result import Findings
+from lit_cifar.study.schema import Study
+from lit_cifar.study.study_file import NOT_IN_FILES, parse_study
+from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.files import csv_text, read_csv, write_text
+
+STUDY, ENVIRONMENT = "study.yaml", "environment.json"
+"""What was asked; and of whom: the study's name, the data, the machine and the versions."""
+
+RESULTS, EPOCHS, OTHER_RATES, SEARCHES = "results.csv", "epochs.csv", "other_rates.csv", "searches.json"
+
+CURVES = ("epoch", "train/loss", "train/accuracy", "train/seconds", "val/loss", "val/accuracy")
+"""The columns of `epochs.csv` beside the run's name, rate and seed."""
+
+TEXTS = ("run", "rate", "variant", "status", "reason", "data_source")
+DIGITS, DIGITS_OF_CURVES = 7, 5
+"""Digits of scores and losses, and of the curves of learning-rate searches, which only figures show."""
+
+
+def describe(study: Study, folder: Path, *, data_source: str, data_fingerprint: str, command: str) -> None:
+    """Write into a folder what is asked there, of which data, and on which machine.
+
+    Args:
+        study: The study as it is run, with what the command line has changed.
+        folder: The folder.
+        data_source: The name of the data.
+        data_fingerprint: A digest of the images.
+        command: What was typed.
+    """
+    facts = {
+        "study": study.name,
+        "quick": study.is_quick,
+        "data": data_source,
+        "data_fingerprint": data_fingerprint,
+        "command": command,
+        "environment": environment(),
+    }
+    _write_description(study, facts, folder)
+
+
+def description(folder: Path) -> tuple[Study, dict[str, Any]] | None:
+    """What `describe` has written into a folder: the study and the other facts; None if there is nothing."""
+    if not (folder / STUDY).is_file() or not (folder / ENVIRONMENT).is_file():
+        return None
+    facts: dict[str, Any] = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    study = parse_study(
+        (folder / STUDY).read_text(encoding="utf-8"), source=str(folder / STUDY), name=str(facts["study"])
+    )
+    return study.model_copy(update={"is_quick": facts["quick"]}), facts
+
+
+def write_record(findings: Findings, folder: Path) -> None:
+    """Write everything that judging a study needs: its description, tables, looks and searches.
+
+    Args:
+        findings: What the study has found; seeds after its last look are kept, too.
+        folder: The folder, which is made if needed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "study": findings.study.name,
+        "quick": findings.study.is_quick,
+        "data": findings.data_source,
+        "command": findings.command,
+        "environment": dict(findings.environment),
+    }
+    _write_description(findings.study, facts, folder)
+    rates = {kind: found for kind, (found, _) in findings.varied.items() if len(found)}
+    tables = {
+        RESULTS: findings.results,
+        EPOCHS: _all_epochs(findings),
+        OTHER_RATES: pd.concat(rates, names=["rate"]).reset_index("rate") if rates else pd.DataFrame(),
+    }
+    for name, table in tables.items():
+        if len(table):
+            write_text(folder / name, csv_text(table, digits=DIGITS))
+        else:
+            (folder / name).unlink(missing_ok=True)
+    write_looks(findings.looks, folder / LOOKS_FILE, plan="")
+    write_text(folder / SEARCHES, json.dumps(_rounded(findings.searches)))
+
+
+def read_record(folder: Path, study: Study | None = None) -> Findings:
+    """Read what `write_record` has written.
+
+    Args:
+        folder: The folder.
+        study: What to ask; by default what was asked.
+
+    Raises:
+        UserError: If the folder holds no record.
+    """
+    if (described := description(folder)) is None or not (folder / RESULTS).is_file():
+        raise UserError(f"{folder} holds no study: give the folder of a study, or one that `judge --keep` has written.")
+    asked, facts = described
+    epochs = _table(folder / EPOCHS)
+    others = _table(folder / OTHER_RATES)
+    return Findings(
+        study=study or asked,
+        results=_table(folder / RESULTS),
+        histories=_histories(epochs, "chosen"),
+        data_source=str(facts["data"]),
+        command=str(facts["command"]),
+        looks=read_looks(folder / LOOKS_FILE),
+        searches=json.loads((folder / SEARCHES).read_text(encoding="utf-8")),
+        varied={
+            kind: (others[others["rate"] == kind].drop(columns="rate"), _histories(epochs, kind))
+            for kind in RATE_FACTORS
+            if len(others)
+        },
+        environment=facts["environment"],
+    )
+
+
+def _write_description(study: Study, facts: Mapping[str, Any], folder: Path) -> None:
+    # exclude_unset: what a run sets itself, it sets, also where that is the default.
+    content = study.model_dump(mode="json", exclude_unset=True, exclude=set(NOT_IN_FILES))
+    write_text(folder / STUDY, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+    write_text(folder / ENVIRONMENT, json.dumps(facts, indent=1))
+
+
+def _all_epochs(findings: Findings) -> pd.DataFrame:
+    """The epochs of all runs, those at other learning rates included, as one table."""
+    by_rate: dict[str, Histories] = {"chosen": findings.histories}
+    by_rate |= {kind: found for kind, (_, found) in findings.varied.items()}
+    tables = [
+        epochs.reindex(columns=list(CURVES)).assign(run=run, rate=rate, seed=seed)
+        for rate, histories in by_rate.items()
+        for (run, seed), epochs in histories.items()
+        if len(epochs)
+    ]
+    columns = ["run", "rate", "seed", *CURVES]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _histories(epochs: pd.DataFrame, rate: str) -> Histories:
+    if not len(epochs):
+        return {}
+    of_rate = epochs[epochs["rate"] == rate]
+    keys = of_rate[["run", "seed"]].drop_duplicates().itertuples(index=False, name=None)
+    return {
+        (run, seed): of_rate.loc[(of_rate["run"] == run) & (of_rate["seed"] == seed), list(CURVES)].reset_index(
+            drop=True
+        )
+        for run, seed in keys
+    }
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return read_csv(path, texts=TEXTS) if path.is_file() else pd.DataFrame()
+
+
+def _rounded(content: Any) -> Any:
+    """The same with numbers of a few digits, which is enough for a figure."""
+    if isinstance(content, Mapping):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.{DIGITS_OF_CURVES}g}") if isinstance(content, float) else content
