@@ -39,12 +39,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def interruptible() -> None:
-    """Let SIGINT interrupt: background jobs of a shell ignore it, and an earlier test may have changed it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that is pending
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, which the background jobs of a shell ignore; a test leaves it as it was."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if hasattr(signal, "pthread_sigmask"):
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.fixture(autouse=True)
