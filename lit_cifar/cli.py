@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from lit_cifar.commands.paths import check_paths
 from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.signals import interruptible
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
@@ -24,7 +25,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     settle_environment()
     try:
-        with one_report_of_system_errors():
+        with one_report_of_system_errors(), interruptible():
             check_paths(command, arguments)
             _run(command, arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here
@@ -39,11 +40,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except OSError as error:
         return _fail(_in_one_line(error))
     except KeyboardInterrupt:
-        return _interrupted()
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns it into an exit of its own
-            return _interrupted()
-        raise
+        return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", INTERRUPTED)
     except Exception as error:
         if (line := explained(error)) is None:
             raise
@@ -94,10 +91,6 @@ def _users_mistakes() -> tuple[type[Exception], ...]:
 def _in_one_line(error: OSError) -> str:
     line = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
     return f"{line}. {MAKE_ROOM}" if error.errno in NO_ROOM else line
-
-
-def _interrupted() -> int:
-    return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", INTERRUPTED)
 
 
 def _fail(message: str, exit_code: int = 1) -> int:

@@ -63,6 +63,11 @@ def test_the_public_names() -> None:
         lit_cifar.train  # noqa: B018
 
 
+def test_an_untrained_network_is_refused(data: lit_cifar.CIFAR10DataModule) -> None:
+    with pytest.raises(UserError, match="trained"):
+        lit_cifar.test(lit_cifar.LitClassifier(small("ELU")), data, **CPU)
+
+
 @pytest.mark.parametrize("name", FACE)
 def test_every_public_name_is_documented_and_typed(name: str) -> None:
     thing = getattr(lit_cifar, name)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lit_cifar.utils.signals import interruptible
 from lit_cifar.utils.warnings import silence_lightning
 
 LOGGERS = ("lightning.pytorch", "lightning.fabric")
@@ -14,9 +15,9 @@ LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Show only Lightning's errors while the block runs; its settings are restored afterwards."""
+    """Show only Lightning's errors while the block runs, and let Ctrl-C end it; settings are restored afterwards."""
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), interruptible():
         silence_lightning()
         try:
             yield

@@ -9,9 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
 from lit_cifar.utils.errors import UserError
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, `kill`, and a terminal that is closed; Windows has no SIGHUP."""
+from lit_cifar.utils.signals import SIGNALS
 
 
 class StoppedBySignalError(UserError):

@@ -35,6 +35,7 @@ from lit_cifar.training.sparsity import prunable
 from lit_cifar.training.tensorboard import add_to_row
 from lit_cifar.uncertainty import dropout_layers, evaluate
 from lit_cifar.utils.files import write_text
+from lit_cifar.utils.signals import interruptible
 
 SHORT = {"accuracy": "acc"}
 """What scores are called in a row, if not by their name."""
@@ -87,12 +88,11 @@ def row_of(run: PlannedRun, folder: Path, work: Callable[[], Row]) -> Row:
         OSError: if the disk is full or read-only.
     """
     try:
-        return {**described(run), **work(), "status": "ok", "reason": ""}
+        with interruptible():
+            return {**described(run), **work(), "status": "ok", "reason": ""}
     except (KeyboardInterrupt, OutOfTime):
         raise
     except BaseException as error:
-        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-            raise  # Lightning turns an interrupt into its own exit
         if isinstance(error, OSError) and error.errno in NO_DISK:
             raise OSError(error.errno, f"{run.label}: {error.strerror}", error.filename) from error
         write_text(folder / "traceback.txt", _printable(traceback.format_exc()))

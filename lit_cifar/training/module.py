@@ -287,6 +287,7 @@ class LitClassifier(LightningModule):
 
     def _check_data(self) -> None:
         """Check that the data has the classes of the network; a DataLoader alone doesn't tell."""
+        self.built()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is not None:
             _check_classes(self.class_names, data.class_names)
