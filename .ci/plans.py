@@ -1,11 +1,20 @@
-"""Plan every shipped study, as it is and with `--quick`, and print the number of runs; nothing is trained."""
+"""Plan every shipped study, as it is and with `--quick`, and print what it costs at most; nothing is trained."""
 
 from lit_cifar.study.plan import plan_runs
+from lit_cifar.study.schema import Study
 from lit_cifar.study.study_file import load_study, shipped_studies
+
+
+def cost(study: Study) -> str:
+    """The most runs and epochs of a study, without its learning-rate searches."""
+    runs = plan_runs(study, {})
+    epochs = sum(run.protocol.max_epochs for run in runs)
+    return f"{len(runs)} runs, {epochs:,} epochs"
+
 
 names = shipped_studies()
 if not names:
     raise SystemExit("no study was shipped")
 for name in names:
     study = load_study(name)
-    print(f"{name}: {len(plan_runs(study, {}))} runs, {len(plan_runs(study.quickly(), {}))} with --quick")
+    print(f"{name}: {cost(study)}; with --quick {cost(study.quickly())}")

@@ -145,7 +145,7 @@ def _vertex(below: float, lowest: float, above: float) -> float:
 def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
     """One sweep of rising learning rates by Lightning's Tuner; our own rule reads the raw losses."""
     model, data = make(None)
-    model.scheduler = None  # the sweep is the schedule
+    model.scheduler, model.warmup_epochs = None, 0  # the sweep is the schedule
     losses = _StepLosses(trainer_options.get("accumulate_grad_batches", 1))
     # The Tuner replaces the Trainer's callbacks by its own, which smooths the losses; the module's hook isn't replaced.
     model.on_train_batch_end = losses.add  # type: ignore[method-assign]

@@ -49,7 +49,10 @@ class LitClassifier(LightningModule):
         optimizer: Optimizer class; on the command line its options follow, as in
             `--model.optimizer SGD --model.optimizer.momentum 0.9`.
         scheduler: None (a constant learning rate), `one_cycle` (torch's OneCycleLR, stepped every batch; the idea is
-            Smith's, 2018, arXiv:1803.09820), or a torch scheduler class, stepped every epoch.
+            Smith's, 2018, arXiv:1803.09820), or a scheduler class, stepped every epoch: torch's, or
+            `lit_cifar.training.schedules.PowerLR`.
+        warmup_epochs: Epochs in which the learning rate rises linearly from 0 to what the scheduler says (warm-up;
+            Goyal et al. 2017, arXiv:1706.02677, section 2.2). One-cycle has its own.
         loss: What training minimizes, a function or a class of callable objects, by its path, as in
             `--model.loss torch.nn.CrossEntropyLoss --model.loss.label_smoothing 0.1` (label smoothing; Szegedy et al.
             2016, arXiv:1512.00567). It takes logits [B, classes] and labels [B] and returns the mean loss or a
@@ -77,6 +80,7 @@ class LitClassifier(LightningModule):
         learning_rate: float | None = None,
         optimizer: OptimizerFactory = FusedNAdam,
         scheduler: Scheduler = None,
+        warmup_epochs: int = 0,
         loss: Loss | None = None,
         l1: float = 0.0,
         sparsity: float = 0.0,
@@ -90,6 +94,8 @@ class LitClassifier(LightningModule):
             raise UserError(f"Which variant? Give one of {', '.join(variants.available())}.")
         if learning_rate is not None and not 0 < learning_rate < float("inf"):
             raise UserError(f"learning_rate={learning_rate} is out of range: give a number above 0, like 1e-3.")
+        if warmup_epochs < 0:
+            raise UserError(f"warmup_epochs={warmup_epochs} is negative: use 0 for no warm-up.")
         if l1 < 0:
             raise UserError(f"l1={l1} is too small: use a number above 0, or 0 for no penalty.")
         if not 0 <= sparsity < 1:
@@ -104,6 +110,7 @@ class LitClassifier(LightningModule):
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.warmup_epochs = warmup_epochs
         self.l1 = l1
         self.sparsity = sparsity
         self.max_norm = max_norm
@@ -231,7 +238,7 @@ class LitClassifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = make_optimizer(self.optimizer, self.parameters(), self.learning_rate)
-        return make_scheduler(self.scheduler, optimizer, self.trainer)
+        return make_scheduler(self.scheduler, optimizer, self.trainer, self.warmup_epochs)
 
     def on_train_start(self) -> None:
         single = self.trainer.datamodule.batch_size == 1  # type: ignore[attr-defined]

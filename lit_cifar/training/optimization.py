@@ -9,14 +9,16 @@ from lightning import Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer, SparseAdam
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_cifar.training.muon import MuonWithAdamW
+from lit_cifar.training.schedules import ABSOLUTE, one_cycle, warm_up
 from lit_cifar.utils.errors import UserError
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 Scheduler = Literal["one_cycle"] | SchedulerFactory | None
+Config = dict[str, Any]
 
 
 def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
@@ -36,7 +38,9 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]
     return optimizer
 
 
-def make_scheduler(scheduler: Scheduler, optimizer: Optimizer, trainer: Trainer) -> OptimizerLRScheduler:
+def make_scheduler(
+    scheduler: Scheduler, optimizer: Optimizer, trainer: Trainer, warmup_epochs: int = 0
+) -> OptimizerLRScheduler:
     """What `configure_optimizers` returns for an optimizer and a scheduler.
 
     Args:
@@ -45,28 +49,26 @@ def make_scheduler(scheduler: Scheduler, optimizer: Optimizer, trainer: Trainer)
             Lightning's class of that name does, and is stepped after each validation.
         optimizer: The optimizer.
         trainer: Knows the number of steps.
+        warmup_epochs: Epochs in which the learning rate rises linearly to what the scheduler says.
 
     Raises:
-        UserError: if one-cycle can't know where it ends.
+        UserError: If one-cycle can't know where it ends, or the scheduler can't be combined with a warm-up.
     """
-    if scheduler is None:
-        return optimizer
+    configs = [] if scheduler is None else [_config(scheduler, optimizer, trainer)]
+    if warmup_epochs:
+        if any(isinstance(config["scheduler"], ABSOLUTE) for config in configs):
+            name = type(configs[0]["scheduler"]).__name__
+            raise UserError(f"warmup_epochs={warmup_epochs} has no effect on {name}, which sets every rate: use 0.")
+        configs.append({"scheduler": warm_up(optimizer, trainer, warmup_epochs), "interval": "step"})
+    return [optimizer], configs  # type: ignore[return-value]
+
+
+def _config(scheduler: Literal["one_cycle"] | SchedulerFactory, optimizer: Optimizer, trainer: Trainer) -> Config:
+    """When Lightning steps a scheduler, and what a plateau is measured by."""
     if scheduler == "one_cycle":
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": _one_cycle(optimizer, trainer), "interval": "step"},
-        }
+        return {"scheduler": one_cycle(optimizer, trainer), "interval": "step"}
     made = scheduler(optimizer)
     if not isinstance(made, ReduceLROnPlateau):
-        return [optimizer], [made]
-    config: dict[str, Any] = {"scheduler": made, "monitor": getattr(made, "monitor", None) or "val/loss"}
-    config["frequency"] = trainer.check_val_every_n_epoch or 1
-    return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
-
-
-def _one_cycle(optimizer: Optimizer, trainer: Trainer) -> OneCycleLR:
-    total_steps = trainer.estimated_stepping_batches
-    if total_steps == float("inf"):
-        raise UserError("One-cycle must know where it ends: give the Trainer max_epochs or max_steps.")
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, max_lr=peaks, total_steps=int(total_steps))
+        return {"scheduler": made}
+    monitor = getattr(made, "monitor", None) or "val/loss"
+    return {"scheduler": made, "monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}

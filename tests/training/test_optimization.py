@@ -16,6 +16,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.study.run_parts import build_model
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.muon import MuonWithAdamW
+from lit_cifar.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]
@@ -113,11 +114,12 @@ STEPS = 6
 RATE = 0.01
 SCHEDULES: dict[str, tuple[dict[str, Any] | str | None, list[float]]] = {
     "constant": (None, [1, 1, 1, 1]),
-    "power": ({"PolynomialLR": {"total_iters": 4, "power": 2}}, [1, (3 / 4) ** 2, (2 / 4) ** 2, (1 / 4) ** 2]),
+    "power": ({"PowerLR": {"epochs": 2, "power": 2}}, [1, (2 / 3) ** 2, (1 / 2) ** 2, (2 / 5) ** 2]),
+    "polynomial": ({"PolynomialLR": {"total_iters": 4, "power": 2}}, [1, (3 / 4) ** 2, (2 / 4) ** 2, (1 / 4) ** 2]),
     "exponential": ({"ExponentialLR": {"gamma": 0.5}}, [1, 1 / 2, 1 / 4, 1 / 8]),
     "steps": ({"StepLR": {"step_size": 2, "gamma": 0.1}}, [1, 1, 0.1, 0.1]),
     "cosine": ({"CosineAnnealingLR": {"T_max": 4}}, [1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2]),
-    "warm-up": ({"LinearLR": {"start_factor": 0.1, "total_iters": 3}}, [0.1, 0.4, 0.7, 1]),
+    "linear": ({"LinearLR": {"start_factor": 0.1, "total_iters": 3}}, [0.1, 0.4, 0.7, 1]),
 }
 
 
@@ -127,9 +129,47 @@ def test_a_schedule_of_the_chapter_gives_each_epoch_its_learning_rate(name: str,
     scheduler: Any = given
     if isinstance(given, dict):
         [(cls, options)] = given.items()
-        scheduler = {"class_path": f"torch.optim.lr_scheduler.{cls}", "init_args": options}
+        module = "lit_cifar.training.schedules" if cls == "PowerLR" else "torch.optim.lr_scheduler"
+        scheduler = {"class_path": f"{module}.{cls}", "init_args": options}
     _, rates = train(pictures, epochs=4, optimizer="torch.optim.SGD", scheduler=scheduler)
     assert rates == pytest.approx([RATE * share for share in expected for _ in range(STEPS)])
+
+
+PLATEAU = {"class_path": "torch.optim.lr_scheduler.ReduceLROnPlateau", "init_args": {"patience": 50}}
+HALVING = {"class_path": "torch.optim.lr_scheduler.ExponentialLR", "init_args": {"gamma": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "shares"),
+    [(None, [1, 1, 1]), (HALVING, [1, 1 / 2, 1 / 4]), (PLATEAU, [1, 1, 1])],
+    ids=["constant", "exponential", "plateau"],
+)
+def test_a_warm_up_rises_with_each_step_to_what_the_scheduler_says(
+    scheduler: Any, shares: list[float], pictures: Path
+) -> None:
+    _, rates = train(pictures, epochs=3, optimizer="torch.optim.SGD", scheduler=scheduler, warmup_epochs=2)
+    rising = [min(1, (step + 1) / (2 * STEPS)) for step in range(3 * STEPS)]
+    assert rates == pytest.approx([RATE * shares[step // STEPS] * rising[step] for step in range(3 * STEPS)])
+
+
+def test_a_warm_up_of_schedules_that_have_their_own_is_refused(pictures: Path) -> None:
+    with pytest.raises(UserError, match="warmup_epochs=1 has no effect on OneCycleLR"):
+        train(pictures, scheduler="one_cycle", warmup_epochs=1)
+    with pytest.raises(UserError, match="warmup_epochs=-1 is negative"):
+        build_model({"variant": "ELU", "warmup_epochs": -1})
+
+
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"power": -1}])
+def test_power_scheduling_refuses_a_rate_that_would_not_fall(options: dict[str, float], pictures: Path) -> None:
+    scheduler = {"class_path": "lit_cifar.training.schedules.PowerLR", "init_args": options}
+    with pytest.raises(UserError, match="both must be above 0"):
+        train(pictures, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("optimizer", ["torch.optim.Adagrad", "lit_cifar.training.muon.MuonWithAdamW"])
+def test_one_cycle_works_without_a_momentum_to_cycle(optimizer: str, pictures: Path) -> None:
+    _, rates = train(pictures, epochs=4, optimizer=optimizer, scheduler="one_cycle")
+    assert max(rates) == pytest.approx(RATE, rel=0.02)
 
 
 def test_one_cycle_rises_to_the_learning_rate_and_ends_near_zero(pictures: Path) -> None:
