@@ -104,6 +104,7 @@ LAYERS = {
     )
     for name, value in (("ELU", 0.5), ("SELU", 1.0))
 }
+BY_DEPTH = {"plain": {40: [0.3, 0.5], 5: [0.5, 0.52]}, "$skips": {5: [0.5], 10: [0.6]}}
 RIGHT = Example(torch.zeros(3, 4, 4, dtype=torch.uint8), "cat", "cat", 0.93)
 WRONG = Example(torch.zeros(3, 4, 4, dtype=torch.uint8), "cat", "dog", 0.41)
 FIGURES = {
@@ -121,6 +122,7 @@ FIGURES = {
     "layer_statistics": lambda source: figures.layer_statistics([[0.0, 1.0], [2.0, 3.0]], ["1", "2"], "mean", source),
     "layers_by_depth": lambda source: figures.layers_by_depth(LAYERS, source),
     "accuracy_by_zeros": lambda source: figures.accuracy_by_zeros(ZEROS, source),
+    "accuracy_by_depth": lambda source: figures.accuracy_by_depth(BY_DEPTH, source),
     "examples": lambda source: figures.examples({"right": [RIGHT], "wrong": [WRONG, RIGHT], "odd": []}, "Odd", source),
     "scores_by_severity": lambda source: figures.scores_by_severity(SEVERITIES, source),
     "confusion_matrix": lambda source: figures.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"], source),
@@ -444,6 +446,16 @@ def test_epochs_are_whole(epochs):
 def test_layers_are_those_of_the_best_epoch():
     for ax in figures.layers_by_depth(LAYERS, SOURCE).axes:
         assert [line_data(ax, number) for number in (0, 1)] == [([0.85, 1.85], [0.5, 0.5]), ([1.15, 2.15], [1, 1])]
+
+
+def test_accuracy_by_depth_has_means_and_bands_of_all_seeds():
+    (ax,) = figures.accuracy_by_depth(BY_DEPTH, SOURCE).axes
+    plain, skips = ax.lines
+    assert plain.get_xydata().tolist() == [[5, pytest.approx(0.51)], [40, pytest.approx(0.4)]]
+    assert skips.get_xydata().tolist() == [[5, 0.5], [10, 0.6]]
+    (corners,) = (path.vertices for path in ax.collections[0].get_paths())
+    assert {(x, round(y, 2)) for x, y in corners} == {(5, 0.5), (5, 0.52), (40, 0.3), (40, 0.5)}
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["5", "10", "40"]
 
 
 def test_zeros_show_every_seed_and_the_mean():

@@ -16,6 +16,7 @@ from lit_cifar.figures.comparisons import (
     scores_by_severity,
     shrinking_intervals,
 )
+from lit_cifar.figures.depth import accuracy_by_depth
 from lit_cifar.figures.layers import PROFILES, layer_statistics, layers_by_depth
 from lit_cifar.figures.training import accuracy_by_learning_rate, learning_curves, learning_rate_curves
 from lit_cifar.figures.uncertainty import (
@@ -38,6 +39,7 @@ __all__ = [
     "RiskCurve",
     "ShrinkingInterval",
     "accuracy_and_calibration_mc",
+    "accuracy_by_depth",
     "accuracy_by_learning_rate",
     "accuracy_by_samples",
     "accuracy_by_zeros",

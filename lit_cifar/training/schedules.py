@@ -22,7 +22,8 @@ ABSOLUTE = (CosineAnnealingWarmRestarts, CyclicLR, LambdaLR, OneCycleLR)
 class PowerLR(LRScheduler):
     """Power scheduling: divide the learning rate by (1 + epoch / `epochs`) ** `power`.
 
-    Senior et al. 2013, An empirical study of learning rates in deep neural networks for speech recognition. Unlike torch's PolynomialLR, it never reaches zero and doesn't need to know where training ends.
+    Senior et al. 2013, An empirical study of learning rates in deep neural networks for speech recognition. Unlike
+    torch's PolynomialLR, it never reaches zero and doesn't need to know where training ends.
 
     Args:
         optimizer: The optimizer.

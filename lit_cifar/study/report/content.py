@@ -16,6 +16,7 @@ from markupsafe import Markup
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
+from lit_cifar.study.report.depth_picture import depth_pictures
 from lit_cifar.study.report.page import Cell, Page, Section, Table
 from lit_cifar.study.report.pictures import (
     curves_pictures,
@@ -118,7 +119,8 @@ def _results(result: StudyResult) -> Section:
     if sampled:
         tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
     tables.append(_summary_table(result, "Training; seconds depend on the machine and on what else it does", TRAINING))
-    return Section("Results", text=MEANS + how_trained(result.results), tables=tables, pictures=shift_pictures(result))
+    pictures = [*depth_pictures(result), *shift_pictures(result)]
+    return Section("Results", text=MEANS + how_trained(result.results), tables=tables, pictures=pictures)
 
 
 def _mc_dropout(result: StudyResult) -> list[Section]:
