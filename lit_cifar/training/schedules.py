@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning import Trainer
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingWarmRestarts,
@@ -41,7 +42,7 @@ class PowerLR(LRScheduler):
         self.power = power
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each parameter group in the next epoch."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
         if self.last_epoch == 0:
