@@ -14,6 +14,7 @@ from lit_cifar.callbacks.network_graph import NetworkGraph
 from lit_cifar.callbacks.non_finite_loss import NonFiniteLossError, StopOnNonFiniteLoss
 from lit_cifar.callbacks.prediction_writer import PredictionWriter
 from lit_cifar.callbacks.process_state import ProcessState
+from lit_cifar.callbacks.reuse_layers import ReuseLayers
 from lit_cifar.callbacks.run_description import RunDescription
 from lit_cifar.callbacks.stop_on_signal import StopAtOnceOnSignal, StopOnSignal, StoppedBySignalError
 from lit_cifar.callbacks.test_figures import TestFigures, TestPictures
@@ -34,6 +35,7 @@ __all__ = [
     "PredictionWriter",
     "ProcessState",
     "RestoreBestWeights",
+    "ReuseLayers",
     "RunDescription",
     "StopAtOnceOnSignal",
     "StopOnNonFiniteLoss",

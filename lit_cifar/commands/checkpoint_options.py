@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ def data_options(arguments: Sequence[str]) -> list[str]:
     if not typed.ckpt_path or typed.source:
         return []
     known = checkpoints.description(checkpoints.read(typed.ckpt_path)).get("data", {})
-    return [f"--data.{name}={'null' if value is None else value}" for name, value in known.items()]
+    return [f"--data.{name}={_typed(value)}" for name, value in known.items()]
+
+
+def _typed(value: Any) -> Any:
+    """A value as it is typed on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, list) else value
 
 
 def check_variant(spec: Mapping[str, Any], checkpoint: str | Path) -> None:

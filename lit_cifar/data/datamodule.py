@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
-from lit_cifar.data.sources import ImageSet, SourceName, open_source, read_pictures, settled
+from lit_cifar.data.sources import ChosenClasses, ImageSet, SourceName, open_source, read_pictures, settled
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
@@ -31,6 +31,7 @@ class CIFAR10DataModule(LightningDataModule):
             copy if it is there or can be downloaded within five minutes, else synthetic.
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
+        classes: Use only the images of these classes. Default: all.
         batch_size: Images in a batch (of one process).
         val_size: Training images that are held out for validation, the same share of every class. Below 1 it is a share
             of the training images, 0.1 for a tenth. Default: the source's own validation images, or else a tenth.
@@ -57,6 +58,7 @@ class CIFAR10DataModule(LightningDataModule):
         source: SourceName = "cifar10",
         data_dir: str = "data",
         urls: list[str] | None = None,
+        classes: list[str] | None = None,
         batch_size: int = 128,
         val_size: int | float | None = None,
         train_size: int | None = None,
@@ -77,6 +79,8 @@ class CIFAR10DataModule(LightningDataModule):
         if corruption and pictures:
             raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
         self.source = open_source(source, Path(data_dir), **({"urls": urls} if urls else {}))
+        if classes is not None:
+            self.source = ChosenClasses(self.source, classes)
         self.batch_size = batch_size
         self.val_size = val_size
         self.train_size = train_size
@@ -240,7 +244,7 @@ class CIFAR10DataModule(LightningDataModule):
         return ImageSet(images, torch.arange(len(images)))
 
 
-ORIGIN = ("source", "data_dir", "val_size", "train_size", "seed")
+ORIGIN = ("source", "data_dir", "classes", "val_size", "train_size", "seed")
 
 DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
 """The constructor's arguments where none are given."""

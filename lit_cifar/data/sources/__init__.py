@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from lit_cifar.data.sources.auto import AutoSource
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source
+from lit_cifar.data.sources.chosen_classes import ChosenClasses
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
 from lit_cifar.data.sources.folder import FolderSource
 from lit_cifar.data.sources.hugging_face import UOFT_CS, HuggingFaceSource
@@ -18,6 +19,7 @@ __all__ = [
     "CIFAR10_CLASSES",
     "DEFAULT_URLS",
     "IMAGE_SHAPE",
+    "ChosenClasses",
     "ImageSet",
     "Pictures",
     "Source",
@@ -33,6 +35,8 @@ SourceName = Literal["cifar10", "huggingface", "folder", "synthetic", "auto"]
 
 def settled(kind: SourceName, source: Source) -> SourceName:
     """The kind to open again for the same images: for `auto`, what it has chosen."""
+    if isinstance(source, ChosenClasses):
+        source = source.source
     if not isinstance(source, AutoSource):
         return kind
     if isinstance(source.chosen, HuggingFaceSource):
