@@ -6,6 +6,7 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from lit_cifar.commands.flags import with_flags
 from lit_cifar.commands.paths import check_paths
 from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
@@ -30,9 +31,9 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
             _run(command, arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here
     except UserError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(with_flags(str(error), command), error.exit_code)
     except _users_mistakes() as error:
-        return _fail(str(error))
+        return _fail(with_flags(str(error), command))
     except PermissionError as error:
         return _fail(f"No permission for {error.filename}: choose another folder or change its permissions.")
     except BrokenPipeError:

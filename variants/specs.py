@@ -95,7 +95,7 @@ def class_of(spec: Mapping[str, Any]) -> type[Variant]:
     remedy = (
         f"Install it: pip install '{distribution}=={spec.get('version')}'."
         if distribution and distribution != BUILT_IN_DISTRIBUTION
-        else f"If you trust it, name it yourself: --model.variant {wanted}."
+        else f"If you trust it, give it yourself: variant={wanted}()"
     )
     raise VariantError(f"The variant {wanted!r} is not registered here. {remedy}")
 
@@ -120,5 +120,5 @@ def _changed(spec: Mapping[str, Any], variant_class: type[Variant], why: str) ->
     return (
         f"The variant {name} was saved by {before}; here is {now}, and {why}. It takes "
         f"{', '.join(variant_class.hyperparameters())}. Name the variant and its new values yourself, and the others "
-        f"are taken over: --model.variant {registered_as(variant_class) or class_path(variant_class)} …"
+        f"are taken over: variant={registered_as(variant_class) or class_path(variant_class)}(…)"
     )

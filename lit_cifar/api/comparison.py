@@ -83,6 +83,8 @@ def compare(
     quick: bool = False,
     workers: int = 0,
     folder: str | Path | None = None,
+    minutes: float | None = None,
+    fresh: bool = False,
     progress: bool = True,
     **protocol: Any,
 ) -> Comparison:
@@ -98,6 +100,8 @@ def compare(
         quick: Whether to run the study's short form.
         workers: Number of worker processes; 0 runs everything in this one.
         folder: The study's folder. Default: `logs/compare/<name>`, with the data's name.
+        minutes: A time budget. When it is over, no further run is started. Default: none.
+        fresh: Whether to repeat finished runs whose data, code or settings have changed. Otherwise they are an error.
         progress: Whether to show the progress.
         protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
             `lit_cifar.study.schema.Protocol`.
@@ -129,7 +133,9 @@ def compare(
     console = _console(progress)
     images = open_data(arguments)
     folder = Path(folder) if folder else default_folder(study, images)
-    result = conduct(study, images, folder, engine=engine, command=command, console=console)
+    result = conduct(
+        study, images, folder, engine=engine, command=command, console=console, minutes=minutes, fresh=fresh
+    )
     return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_cifar.training.resume import CHECKPOINTS, LAST
+from lit_cifar.training.run_folder import CHECKPOINTS, LAST
 
 
 class LastCheckpoint(Checkpoint):

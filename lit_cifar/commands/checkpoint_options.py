@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 import variants
-from lit_cifar.training import checkpoints, resume
+from lit_cifar.training import checkpoints
+from lit_cifar.training.run_folder import config_of
 from lit_cifar.utils.errors import UserError
 
 
@@ -56,7 +57,7 @@ def check_variant(spec: Mapping[str, Any], checkpoint: str | Path) -> None:
 
 
 def _class_path_of_run(checkpoint: Path) -> str | None:
-    config = resume.config_of(checkpoint)
+    config = config_of(checkpoint)
     if not config.is_file() or not config.resolve().is_relative_to(Path("logs").resolve()):
         return None
     try:

@@ -31,12 +31,14 @@ from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, defaul
 from lit_cifar.callbacks.run_description import SaveConfig
 from lit_cifar.commands import help  # noqa: A004 - the command line's help
 from lit_cifar.commands.checkpoint_options import data_options
+from lit_cifar.commands.continued_run import check_unchanged, find_continued
 from lit_cifar.commands.fit_outcome import remove_unless_begun, summary
 from lit_cifar.commands.recalled_variant import recalled_variant
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.training import checkpoints, resume
+from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import EventsFile, new_version, run_loggers
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.run_folder import config_of, run_folder
 from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
@@ -64,8 +66,8 @@ class LitCifarCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self._args = list(args)
-        self.continued = resume.find_continued(args, LOGS / "fit")
-        self.began_with = [] if self.continued is None else ["fit", "--config", str(resume.config_of(self.continued))]
+        self.continued = find_continued(args, LOGS / "fit")
+        self.began_with = [] if self.continued is None else ["fit", "--config", str(config_of(self.continued))]
         self._commands = iter(self.subcommands())
         private("lightning.pytorch.cli:LightningCLI._parse_ckpt_path", "a damaged checkpoint is reported in many lines")
         try:
@@ -148,7 +150,7 @@ class LitCifarCLI(LightningCLI):
         if self.continued is None and given.ckpt_path:
             raise UserError(f"To continue a run, give --ckpt_path {given.ckpt_path} on the command line.")
         if self.continued is not None:
-            resume.check_unchanged(self.parser.parse_args(self.began_with).fit, given, self.continued)
+            check_unchanged(self.parser.parse_args(self.began_with).fit, given, self.continued)
             given.ckpt_path = str(self.continued)
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of course it is
 
@@ -196,12 +198,12 @@ class LitCifarCLI(LightningCLI):
     def _folder(self) -> Path:
         """The folder of a run without a logger."""
         if self.continued:
-            return resume.run_folder(self.continued)
+            return run_folder(self.continued)
         return new_version(LOGS / str(self.subcommand) / type(self.model.variant).__name__)
 
     def _loggers(self) -> list[Logger]:
         if self.continued:
-            folder = resume.run_folder(self.continued)
+            folder = run_folder(self.continued)
             step = checkpoints.read(self.continued)["global_step"]
             return run_loggers(folder.parent.parent, folder.parent.name, folder.name, continued_from_step=step)
         return run_loggers(LOGS / str(self.subcommand), type(self.model.variant).__name__)

@@ -18,7 +18,7 @@ from lit_cifar.replicas.stack import TrainedReplica
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import run_loggers
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.training.resume import CHECKPOINTS
+from lit_cifar.training.run_folder import CHECKPOINTS
 from lit_cifar.training.tensorboard import LAYOUT, write_row
 
 BEST, BEST_BY_ACCURACY = "best.ckpt", "best_accuracy.ckpt"

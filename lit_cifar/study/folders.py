@@ -60,7 +60,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except Timeout as error:
         process = holder.read_text(encoding="utf-8")
         raise UserError(
-            f"Another `compare` is at work in {folder} (process {process}): wait for it, or give another --output."
+            f"Another study is at work in {folder} (process {process}): wait for it, or choose another folder, folder=…"
         ) from error
 
 
@@ -75,7 +75,7 @@ def claim(folder: Path, study: Study, data: StudyData) -> None:
     if (found := _owner(path)) not in (None, owner):
         raise UserError(
             f"{folder} belongs to another study ({_in_words(found)}), not to {_in_words(owner)}. Its results would be "
-            "overwritten: give another folder with --output."
+            "overwritten: choose another folder, folder=…"
         )
     write_text(path, json.dumps(owner, indent=1))
 

@@ -37,7 +37,7 @@ def look_until_settled(session: Session, *, seeds_at_once: int = 1) -> tuple[Loo
     at_least = seeds_at_once if study.seeds == "auto" else None
     looks = take_looks(looking, cap=study.most_seeds, before=before, at_least=at_least)
     if not looks:
-        raise UserError("The time budget was over before every run had a seed: give more --minutes.")
+        raise UserError("The time budget was over before every run had a seed: give more, minutes=…")
     return looks
 
 

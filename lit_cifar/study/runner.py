@@ -76,7 +76,7 @@ def _search(session: Session) -> None:
     try:
         session.search()
     except OutOfTime as over:
-        raise UserError("The time budget was over before the learning rates were found: give more --minutes.") from over
+        raise UserError("The time budget was over before the learning rates were found: give more, minutes=…") from over
 
 
 def _vary_rates(session: Session, looks: Sequence[Look]) -> None:

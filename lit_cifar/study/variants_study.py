@@ -46,8 +46,8 @@ def parse_sweep(text: str) -> Sweep:
     known = key in Protocol.model_fields or (section in SECTIONS and key.count(".") == (2 if "variant" in key else 1))
     if not known or not values or len(set(map(repr, values))) < len(values):
         raise UserError(
-            f"--sweep {text}: give a setting and different values, as in model.variant.depth=5,10,20. A setting starts "
-            f"with model.variant., model., data. or trainer., or is one of {', '.join(Protocol.model_fields)}."
+            f"The sweep {text!r}: give a setting and different values, as in model.variant.depth=5,10,20. A setting "
+            f"starts with model.variant., model., data. or trainer., or is one of {', '.join(Protocol.model_fields)}."
         )
     return Sweep(key, values)
 

@@ -1,4 +1,4 @@
-"""Keeps two trainings from writing to one run's folder."""
+"""Keeps two trainings from writing to the folder of one run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LOCK = ".fit.lock"
 
 @contextmanager
 def alone_in_run(folder: Path) -> Iterator[None]:
-    """Hold a run's folder inside the block; however the process ends, the system releases the lock.
+    """Lock a run's folder inside the block. The system releases the lock however the process ends.
 
     Raises:
-        UserError: if another training holds it.
+        UserError: If another training has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
@@ -26,7 +26,7 @@ def alone_in_run(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"Another `fit` is writing to {folder}: wait until it has ended, or leave out --ckpt_path for a new run."
+            f"Another training writes to {folder}: wait until it has ended, or start a new run without ckpt_path."
         ) from None
     try:
         yield

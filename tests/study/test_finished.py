@@ -110,7 +110,7 @@ def test_wrong_types_in_a_row_are_damage(folder: Path, planned: PlannedRun) -> N
 def test_what_has_changed_is_said(changes: dict[str, object], words: str, folder: Path, planned: PlannedRun) -> None:
     before = (folder / planned.folder / "result.json").read_bytes()
     changed = replace(planned, **changes)
-    with pytest.raises(UserError, match="--fresh") as error:
+    with pytest.raises(UserError, match="fresh=True") as error:
         list(run_all([changed], folder, run_here, lambda *_: None))
     assert words in str(error.value)
     assert (folder / planned.folder / "result.json").read_bytes() == before

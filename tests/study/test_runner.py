@@ -283,9 +283,7 @@ def test_a_run_whose_worker_is_killed_is_repeated_and_at_last_given_up(
     assert code == 3, err
     table = pd.read_csv(workspace / "logs/compare/deadly-pictures0/results.csv").set_index("run")
     assert table["status"].to_dict() == {"ELU": "ok", "Always": "failed", "Once": "ok"}
-    assert (
-        "killed (SIGKILL), probably because memory ran out: try fewer --workers, 3 times" in table["reason"]["Always"]
-    )
+    assert "killed (SIGKILL), probably because memory ran out: try fewer workers, 3 times" in table["reason"]["Always"]
     assert table["test_acc"]["Once"] == table["test_acc"]["ELU"]
     assert err.count("Always, seed 0: Its process was killed") == 2
     assert err.count("Once, seed 0: Its process was killed") == 1
@@ -326,8 +324,8 @@ def test_two_studies_in_the_same_folder(lit_cifar: Run, arguments: list[object],
             time.sleep(0.1)
         code, _, err = lit_cifar(*options)
         assert code == 1
-        assert err.endswith("wait for it, or give another --output.\n")
-        assert f"Another `compare` is at work in logs/compare/tiny-pictures0 (process {first.pid} on " in err
+        assert err.endswith("wait for it, or choose another folder, --output …\n")
+        assert f"Another study is at work in logs/compare/tiny-pictures0 (process {first.pid} on " in err
     finally:
         first.kill()
         first.wait()
@@ -473,7 +471,7 @@ def over() -> None:
 def test_a_time_budget_without_a_result_says_so(lit_cifar: Run, arguments: list[object]) -> None:
     code, _, err = lit_cifar("compare", *arguments, "--workers", 0, "--minutes", 0.0001)
     assert code == 1
-    assert err.endswith("The time budget was over before every run had a seed: give more --minutes.\n")
+    assert err.endswith("The time budget was over before every run had a seed: give more, --minutes …\n")
 
 
 @pytest.mark.slow
@@ -523,7 +521,7 @@ def test_a_cluster_that_is_not_there_is_noticed_before_any_work(
         (["--variants", "ELU,ELU"], "different names"),
         (["--study", "nothing"], "There is no study 'nothing'"),
         (["--lr", "fast"], "lr"),
-        (["--ray", "somewhere"], "--ray somewhere: give the cluster's HOST:PORT"),
+        (["--ray", "somewhere"], "--ray somewhere is not an address: give the cluster's HOST:PORT"),
         (["--ray", "http://10.0.0.1:8265"], "give the cluster's HOST:PORT"),
         (["--ray", "10.0.0.1:ray"], "give the cluster's HOST:PORT"),
     ],

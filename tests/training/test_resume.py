@@ -19,9 +19,9 @@ from lightning import Callback, LightningModule, Trainer
 
 from lit_cifar.__main__ import main
 from lit_cifar.callbacks import HParamsRow, StopOnNonFiniteLoss
+from lit_cifar.commands.continued_run import find_continued
 from lit_cifar.training.metrics import LossAndAccuracy
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.training.resume import find_continued
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]

@@ -114,7 +114,7 @@ def test_a_spec_resolves_through_the_registry_only(tmp_path: Path, monkeypatch: 
     (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
     monkeypatch.syspath_prepend(tmp_path)
     spec = {"class_path": "evil.Evil", "init_args": {}, "distribution": "", "version": ""}
-    with pytest.raises(VariantError, match=r"--model\.variant evil\.Evil"):
+    with pytest.raises(VariantError, match=r"variant=evil\.Evil\(\)"):
         variants.from_spec(spec)
     with pytest.raises(VariantError, match="pip install 'lit-cifar-evil==1.0'"):
         variants.from_spec({**spec, "distribution": "lit-cifar-evil", "version": "1.0"})
@@ -271,7 +271,7 @@ def test_what_is_not_migrated_is_one_line_that_names_both_versions(renamed: type
     assert str(caught.value) == (
         "The variant Renamed was saved by old-package 0.9; here is new-package 2.0, and it doesn't take percent. It "
         "takes negative_slope, depth, width, scaling. Name the variant and its new values yourself, and the others are "
-        "taken over: --model.variant Renamed …"
+        "taken over: variant=Renamed(…)"
     )
     recalled = variants.recall(spec, renamed)
     assert recalled.init_args == {"depth": 3}

@@ -88,4 +88,4 @@ class AutoSource(Source):
 _LOUDLY = """\
 WARNING: training on SYNTHETIC IMAGES, not on CIFAR-10: results say nothing about CIFAR-10.
 {error}
-To wait for the download, however long it takes: --data.source cifar10"""
+To wait for the download, however long it takes, choose the source cifar10."""

@@ -131,7 +131,7 @@ class CIFAR10Source(CachedSource):
     def _download(self) -> Path:
         target = self.data_dir / ARCHIVE_NAME
         if not is_writable(self.data_dir):
-            raise UserError(f"Can't write to {self.data_dir}: choose another folder with --data.data_dir.")
+            raise UserError(f"Can't write to {self.data_dir}: choose another folder, data_dir=…")
         file = File(self._archive.md5, self._archive.size)
         part = writable_cache() / f"{ARCHIVE_NAME}-{self._archive.md5}.part"
         try:
@@ -144,10 +144,10 @@ class CIFAR10Source(CachedSource):
 _WAYS_OUT = f"""CIFAR-10 could not be downloaded:
 {{problems}}
 Four ways out:
-  - take the copy at Hugging Face: --data.source huggingface
+  - take the copy at Hugging Face: source="huggingface"
   - put {ARCHIVE_NAME} (md5 {{md5}}) into {{folder}}
-  - give an address that has it: --data.urls '[https://example.org/{ARCHIVE_NAME}]'
-  - use other images: --data.source folder (pictures of your own) or --data.source synthetic"""
+  - give an address that has it: urls=[https://example.org/{ARCHIVE_NAME}]
+  - use other images: source="synthetic", or source="folder" for pictures of your own"""
 
 
 def _read_folder(folder: Path, archive: Archive) -> Iterator[tuple[str, bytes]]:

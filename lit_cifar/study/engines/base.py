@@ -58,5 +58,5 @@ def _changed(outdated: Sequence[tuple[PlannedRun, Finished]], folder: Path) -> s
             parts.append(f"{words} of {', '.join(names)}")
     return (
         f"{len(outdated)} finished runs in {folder} don't fit any more. Changed since: {'; '.join(parts)}. Old "
-        "and new results must not be mixed: repeat these runs (--fresh), or give another folder (--output)."
+        "and new results must not be mixed: repeat these runs (fresh=True), or choose another folder (folder=…)."
     )

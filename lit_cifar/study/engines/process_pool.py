@@ -110,7 +110,7 @@ class _Worker:
         """What ended the process, and the probable cause."""
         code = self.process.exitcode or 0
         if code == -getattr(signal, "SIGKILL", 0) != 0:  # Windows has no SIGKILL
-            return "Its process was killed (SIGKILL), probably because memory ran out: try fewer --workers"
+            return "Its process was killed (SIGKILL), probably because memory ran out: try fewer workers"
         return f"Its process died ({signal.strsignal(-code) if code < 0 else f'exit code {code}'})"
 
     def end(self) -> None:

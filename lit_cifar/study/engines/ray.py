@@ -40,7 +40,8 @@ def check_address(address: str) -> None:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(
-            f"No Ray cluster answers at {address!r}: {error}. `ray start --head` starts one there, `--ray local` here."
+            f"No Ray cluster answers at {address!r}: {error}. `ray start --head` starts one there; "
+            "address=local starts one here."
         ) from error
 
 
@@ -51,7 +52,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
             return parts.hostname, parts.port
     except ValueError:  # a port that is no number
         pass
-    raise UserError(f"--ray {address}: give the cluster's HOST:PORT, `auto` or `local`.")
+    raise UserError(f"address={address} is not an address: give the cluster's HOST:PORT, `auto` or `local`.")
 
 
 def run_on_cluster(
@@ -96,7 +97,7 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"No Ray cluster answers at {address!r}: {error}. `local` starts one here.") from error
+        raise UserError(f"No Ray cluster answers at {address!r}: {error}. address=local starts one here.") from error
     try:
         yield ray
     except ray.exceptions.RayError as error:

@@ -26,7 +26,7 @@ from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import NO_DISK, Report, failed, finish, model_and_data, one_thread, row_of
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.study.schema import Protocol
-from lit_cifar.training.resume import CHECKPOINTS
+from lit_cifar.training.run_folder import CHECKPOINTS
 from lit_cifar.utils.console import say
 from lit_cifar.utils.files import write_text
 

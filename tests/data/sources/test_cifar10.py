@@ -152,9 +152,9 @@ def test_without_a_network_one_message_names_the_ways_out(tmp_path, fake) -> Non
     message = str(failure.value)
     assert NOBODY in message
     assert f"put cifar-10-python.tar.gz (md5 {fake.archive.md5}) into {tmp_path}" in message
-    assert "--data.urls" in message
-    assert "--data.source folder" in message
-    assert "--data.source synthetic" in message
+    assert "urls=[https" in message
+    assert 'source="folder"' in message
+    assert 'source="synthetic"' in message
 
 
 def test_next_start_continues_the_download(tmp_path, fake, serve) -> None:
@@ -173,7 +173,7 @@ def test_address_of_another_kind_is_refused_at_once(tmp_path) -> None:
 def test_data_dir_that_is_a_file(tmp_path, fake, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"choose another folder with --data\.data_dir"):
+    with pytest.raises(UserError, match=r"choose another folder, data_dir=…"):
         source_in(tmp_path / "file", fake).prepare()
 
 

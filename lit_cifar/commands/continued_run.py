@@ -1,4 +1,4 @@
-"""Continuing a stopped run: from its last checkpoint, in its own folder."""
+"""Continues a stopped run from its last checkpoint, in its own folder, as the command line asks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from lit_cifar.training.run_folder import CHECKPOINTS, LAST, config_of
 from lit_cifar.utils.errors import UserError
 
-CHECKPOINTS, LAST, CONFIG = "checkpoints", "last.ckpt", "config.yaml"
 FIXED = (
     "model",
     "data.source",
@@ -32,7 +32,7 @@ def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
     It is a path, or for `--ckpt_path last` the newest `last.ckpt` of the variant's runs, or of all runs.
 
     Raises:
-        UserError: if there is none, or it isn't in a run's folder.
+        UserError: If there is none, or it isn't in a run's folder.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--ckpt_path")
@@ -52,21 +52,11 @@ def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
     return path
 
 
-def run_folder(checkpoint: Path) -> Path:
-    """The folder of the run that wrote a checkpoint."""
-    return checkpoint.parent.parent
-
-
-def config_of(checkpoint: Path) -> Path:
-    """The options that the run began with; the command line can change some."""
-    return run_folder(checkpoint) / CONFIG
-
-
 def check_unchanged(began_with: Namespace, given: Namespace, checkpoint: Path) -> None:
-    """Refuse to continue a run as another one.
+    """Refuse to continue a run with options that make it another run.
 
     Raises:
-        UserError: if an option that can't change differs.
+        UserError: If an option that can't change differs.
     """
     before, now = (
         {key: value for key, value in vars(options.as_flat()).items() if key.startswith(FIXED)}
