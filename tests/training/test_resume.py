@@ -221,7 +221,7 @@ def test_two_trainings_do_not_share_a_folder(
         assert lit_cifar("fit", *options, "--trainer.max_epochs", 2)[0] == 0
     [(code, err)] = codes
     assert code == 1
-    assert "Another `fit` is writing to" in err
+    assert "Another training writes to" in err
     assert "Traceback" not in err
 
 
