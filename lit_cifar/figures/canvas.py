@@ -30,6 +30,7 @@ VERDICT_COLORS = {
     "no (less than the margin)": BAD,
     "worse": BAD,
     "can't tell yet": NEUTRAL,
+    "can't tell: not timed": NEUTRAL,
 }
 
 WIDTH = 6.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.paired import Histories, PairedValues, margin_of, paired_values
 from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import Estimate, estimate
-from lit_cifar.study.verdicts import Asked, Firmness, Verdict, judge
+from lit_cifar.study.verdicts import NOT_TIMED, Asked, Firmness, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class Answer:
         return margin_of(self.question)
 
     @property
+    def by_seeds(self) -> bool:
+        """Whether its pairs are seeds; else they are rounds in which both runs were timed alone."""
+        return self.measure.timed != "rounds"
+
+    @property
+    def pair(self) -> str:
+        """What a pair is."""
+        return "seed" if self.by_seeds else "round"
+
+    @property
     def treatment(self) -> Estimate:
         return estimate(self.values.treatment, log=self.measure.scale == "ratio")
 
@@ -57,7 +67,11 @@ class Answer:
 
 
 def answer_questions(
-    study: Study, results: pd.DataFrame, histories: Histories, looks: Sequence[Look] | None = None
+    study: Study,
+    results: pd.DataFrame,
+    histories: Histories,
+    looks: Sequence[Look] | None = None,
+    timings: pd.DataFrame | None = None,
 ) -> list[Answer]:
     """Answer every question of a study.
 
@@ -66,10 +80,11 @@ def answer_questions(
         results: One row for each run and seed.
         histories: The epochs of each run.
         looks: The looks that the study has taken; by default one after all its seeds.
+        timings: The rounds in which runs were timed alone; without them, questions about seconds have no answer.
     """
     looks = one_look(study.most_seeds) if looks is None else looks
     seeds = looks[-1].seeds if looks else 0
-    values = [paired_values(question, study, seeds, results, histories) for question in study.questions]
+    values = [paired_values(question, study, seeds, results, histories, timings) for question in study.questions]
     counted = _judge(study, values, looks)
     left_out = _judge(study, [value.without_failed() for value in values], looks)
     return [
@@ -79,8 +94,8 @@ def answer_questions(
 
 
 def open_runs(answers: Sequence[Answer]) -> set[str]:
-    """The names of the runs that a question without an answer still needs."""
-    unsettled = [answer.question for answer in answers if not answer.verdict.settled]
+    """The names of the runs that a question without an answer still needs; seeds don't settle what takes rounds."""
+    unsettled = [a.question for a in answers if not a.verdict.settled and a.by_seeds and a.verdict.answer != NOT_TIMED]
     return {run for question in unsettled for run in (question.treatment, question.baseline)}
 
 
@@ -101,8 +116,14 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge(study: Study, values: Sequence[PairedValues], looks: Sequence[Look]) -> list[Verdict]:
-    asked = [
-        Asked(value.pairs(question), question.kind, question.primary)
-        for question, value in zip(study.questions, values, strict=True)
+    asked = [_asked(question, value) for question, value in zip(study.questions, values, strict=True)]
+    return [
+        replace(verdict, answer=NOT_TIMED) if MEASURES[question.measure].timed and not verdict.comparison.n else verdict
+        for question, verdict in zip(study.questions, judge(asked, looks), strict=True)
     ]
-    return judge(asked, looks)
+
+
+def _asked(question: Question, values: PairedValues) -> Asked:
+    """A question as numbers. Rounds come all at once, so they are one look."""
+    own_looks = one_look(len(values.treatment)) if MEASURES[question.measure].timed == "rounds" else None
+    return Asked(values.pairs(question), question.kind, question.primary, own_looks)

@@ -144,6 +144,8 @@ def _files(run: PlannedRun, folder: Path) -> Iterator[Path]:
     if run.kind == "search":
         yield folder / "lr_find.json"
         return
+    if run.kind == "timing":
+        return
     yield folder / "metrics.csv"
     optional = (folder / "test.json", folder / "examples.npz", folder / "checkpoints" / "best.ckpt")
     yield from (path for path in optional if path.is_file())

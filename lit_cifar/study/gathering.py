@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from lit_cifar.study import timing
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.environment import environment
 from lit_cifar.study.finished import Row, history, kept_row
@@ -20,6 +21,7 @@ from lit_cifar.study.record import description, read_record
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Study
 from lit_cifar.study.study_file import load_study, shipped_studies
+from lit_cifar.study.timing import timings_table
 from lit_cifar.utils.errors import UserError
 
 Found = Sequence[tuple[PlannedRun, Row]]
@@ -72,10 +74,18 @@ def _gathered(folder: Path, study: Study, facts: dict[str, Any]) -> Findings:
             kind: _with_epochs(_rows([replace(run, kind=kind) for run in planned], folder), folder)
             for kind in RATE_FACTORS
         },
+        timings=_timings(planned, folder),
         evaluations=_left_by(ok, folder, read_evaluation),
         examples={name: rows for (name, _), rows in _left_by(ok, folder, read_examples).items()},
         environment=facts["environment"],
     )
+
+
+def _timings(planned: Sequence[PlannedRun], folder: Path) -> pd.DataFrame:
+    rounds = [
+        replace(run, kind="timing", seed=number) for run in planned if run.seed == 0 for number in range(timing.ROUNDS)
+    ]
+    return timings_table(row for _, row in _rows(rounds, folder))
 
 
 def _rows(runs: Sequence[PlannedRun], folder: Path) -> Found:

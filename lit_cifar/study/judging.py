@@ -24,12 +24,12 @@ def judged(findings: Findings, looks: Sequence[Look]) -> StudyResult:
     results = results[(results["seed"] < seeds) & results["run"].isin(study.runs)]
     kept = set(zip(results["run"], results["seed"], strict=True))
     histories = {key: epochs for key, epochs in findings.histories.items() if key in kept}
-    answers = answer_questions(study, results, histories, looks)
+    answers = answer_questions(study, results, histories, looks, findings.timings)
     parts = {part.name: getattr(findings, part.name) for part in fields(Findings)}
     return StudyResult(
         **{**parts, "results": results, "histories": histories, "looks": looks},
         summary=summarize(results),
-        answers=with_firmness(answers, study, results, histories, findings.varied),
+        answers=with_firmness(answers, findings),
     )
 
 
@@ -76,4 +76,5 @@ class _WhatIsThere:
         """Nothing is kept: the study may still go on."""
 
     def _answers(self, looks: Sequence[Look]) -> list[Answer]:
-        return answer_questions(self.findings.study, self.findings.results, self.findings.histories, looks)
+        found = self.findings
+        return answer_questions(found.study, found.results, found.histories, looks, found.timings)

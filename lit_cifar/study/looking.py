@@ -80,7 +80,9 @@ class Looking:
 
     def answers(self, looks: Sequence[Look]) -> list[Answer]:
         """The answers at the last of these looks."""
-        return answer_questions(self.study, self.session.results, self._histories_of_questions(), looks)
+        return answer_questions(
+            self.study, self.session.results, self._histories_of_questions(), looks, self.session.timings
+        )
 
     def _histories_of_questions(self) -> dict[RunKey, pd.DataFrame]:
         """The epochs of the runs whose questions are about epochs."""

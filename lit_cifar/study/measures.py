@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.study.statistics import Better, Scale
@@ -26,6 +27,8 @@ class Measure:
         percent: Shown in percent.
         digits: Digits after the point.
         guess: What a failed run counts as; None leaves it out.
+        timed: Set for seconds, which are compared only if runs were timed alone: `rounds` by the rounds; `epochs` by
+            the seeds, each with its epochs times the run's seconds per epoch in a round.
     """
 
     label: str
@@ -36,6 +39,7 @@ class Measure:
     percent: bool = False
     digits: int = 3
     guess: Guess | None = None
+    timed: Literal["rounds", "epochs"] | None = None
 
     def text(self, value: float) -> str:
         """The value for people; a dash where there is none."""
@@ -68,8 +72,8 @@ def _epochs(label: str, digits: int = 0) -> Measure:
     return Measure(label=label, better="lower", margin=1, digits=digits)
 
 
-def _seconds(label: str, digits: int) -> Measure:
-    return Measure(label=label, better="lower", margin=0.05, relative=True, scale="ratio", digits=digits)
+def _seconds(label: str, timed: Literal["rounds", "epochs"], digits: int = 2) -> Measure:
+    return Measure(label=label, better="lower", margin=0.05, relative=True, scale="ratio", digits=digits, timed=timed)
 
 
 MEASURES: dict[str, Measure] = {
@@ -82,9 +86,9 @@ MEASURES: dict[str, Measure] = {
     "epochs": _epochs("epochs"),
     "best_epoch": _epochs("best epoch"),
     "epochs_to_reach": _epochs("epochs to the higher of the two lowest validation losses", digits=1),
-    "seconds_to_reach": _seconds("seconds to the higher of the two lowest validation losses", digits=1),
-    "seconds_per_epoch": _seconds("seconds per epoch", digits=2),
-    "train_seconds": _seconds("training seconds", digits=1),
+    "seconds_to_reach": _seconds("seconds to the higher of the two lowest validation losses", "epochs", digits=1),
+    "seconds_per_epoch": _seconds("seconds per epoch", "rounds"),
+    "train_seconds": _seconds("training seconds", "epochs", digits=1),
     "selected_by_acc_test_acc": _accuracy("test accuracy, epoch chosen by validation accuracy"),
     "mc_test_acc": _accuracy("MC test accuracy", margin=0.0025),
     "mc_test_nll": _nll("MC test NLL"),
@@ -93,8 +97,8 @@ MEASURES: dict[str, Measure] = {
     "dead_units": _share("dead units", "lower"),
     "twin_units": _share("units that do what another does", "lower"),
     "zeros": _share("weights that are zero", "higher"),
-    "test_seconds": _seconds("seconds to label the test set", digits=2),
-    "mc_test_seconds": _seconds("seconds to label the test set by MC dropout", digits=2),
+    "test_seconds": _seconds("seconds to label 10,000 images", "rounds"),
+    "mc_test_seconds": _seconds("seconds to label 10,000 images by MC dropout", "rounds"),
 }
 """Every measure by its column. `epochs_to_reach` and `seconds_to_reach` depend on both runs of a question."""
 

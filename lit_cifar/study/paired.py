@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from lit_cifar.study.measures import MEASURES, Measure
+from lit_cifar.study.plan import Neighbour
 from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import Pairs
 
 Histories = Mapping[tuple[str, int], pd.DataFrame]
 """The epochs of each run, by its name and seed: one row an epoch."""
 
+Varied = Mapping[Neighbour, tuple[pd.DataFrame, Histories]]
+"""The results and the epochs of the runs at other learning rates."""
+
 TO_REACH = ("epochs_to_reach", "seconds_to_reach")
+"""Measures that need both runs' epochs."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +64,71 @@ def margin_of(question: Question) -> float:
 
 
 def paired_values(
-    question: Question, study: Study, seeds: int, results: pd.DataFrame, histories: Histories
+    question: Question,
+    study: Study,
+    seeds: int,
+    results: pd.DataFrame,
+    histories: Histories,
+    timings: pd.DataFrame | None = None,
 ) -> PairedValues:
-    """Collect the values of a question's two runs for the first seeds.
+    """Collect the values of a question's two runs for the first seeds; for what is timed, those of the rounds.
 
     A failed run counts as one that knows nothing: its accuracy is 1 / classes, its NLL the logarithm of their number.
-    Measures without such a value leave its pair out.
+    It needs all its epochs to reach a loss. Measures without such a value leave its pair out.
+
+    Args:
+        question: The question.
+        study: Its study.
+        seeds: How many seeds there are.
+        results: One row for each run and seed.
+        histories: The epochs of each run.
+        timings: The rounds in which runs were timed alone; None if they weren't.
     """
+    if MEASURES[question.measure].timed == "rounds":
+        treatment, baseline = _of_rounds(question, timings)
+        return PairedValues(treatment, baseline, frozenset())
     runs = (question.treatment, question.baseline)
     failed_runs = results[(results["status"] != "ok") & results["run"].isin(runs) & (results["seed"] < seeds)]
     failed = frozenset(failed_runs["seed"].tolist())
     if question.measure in TO_REACH:
         reached = [_to_reach(question, study, seed, results, histories) for seed in range(seeds)]
-        return PairedValues([one for one, _ in reached], [other for _, other in reached], failed)
-    treatment = _column(results, question.treatment, question.measure, seeds)
-    baseline = _column(results, question.baseline, question.baseline_measure or question.measure, seeds)
-    return PairedValues(treatment, baseline, failed)
+        values = [list(of_run) for of_run in zip(*reached, strict=True)]
+    else:
+        values = [_column(results, run, column, seeds) for run, column in zip(runs, _columns(question), strict=True)]
+    if MEASURES[question.measure].timed:
+        values = [_in_seconds(*of_run) for of_run in zip(values, _rounds(question, timings), strict=True)]
+    return PairedValues(values[0], values[1], failed)
+
+
+def _columns(question: Question) -> tuple[str, str]:
+    """The columns of the results that are compared; training seconds are made from epochs."""
+    if MEASURES[question.measure].timed:
+        return "epochs", "epochs"
+    return question.measure, question.baseline_measure or question.measure
+
+
+def _of_rounds(question: Question, timings: pd.DataFrame | None) -> tuple[list[float], list[float]]:
+    """What a question's two runs took in each round."""
+    treatment, baseline = _rounds(question, timings)
+    column = question.baseline_measure or question.measure
+    return [row[question.measure] for row in treatment], [row[column] for row in baseline]
+
+
+def _rounds(question: Question, timings: pd.DataFrame | None) -> list[list[Mapping[Hashable, float]]]:
+    """The rounds of a question's two runs, in the same order; none if one of them wasn't timed."""
+    runs = (question.treatment, question.baseline)
+    if timings is None or timings.empty:
+        return [[], []]
+    found = [timings[timings["run"] == run].set_index("round") for run in runs]
+    both = sorted(set(found[0].index) & set(found[1].index))
+    return [[*of_run.loc[both].to_dict("records")] for of_run in found]
+
+
+def _in_seconds(epochs: Sequence[float], rounds: Sequence[Mapping[Hashable, float]]) -> list[float]:
+    """Epochs of each seed in seconds. The seeds take the rounds in turn, so that their spread has that of the times."""
+    if not rounds:
+        return [math.nan] * len(epochs)
+    return [number * rounds[seed % len(rounds)]["seconds_per_epoch"] for seed, number in enumerate(epochs)]
 
 
 def _column(results: pd.DataFrame, run: str, column: str, seeds: int) -> list[float]:
@@ -95,27 +149,26 @@ def _guess(measure: Measure, results: pd.DataFrame) -> float:
 def _to_reach(
     question: Question, study: Study, seed: int, results: pd.DataFrame, histories: Histories
 ) -> tuple[float, float]:
-    """Epochs (or training seconds) until both runs of a seed have a validation loss that both of them reach.
+    """Epochs until both runs of a seed have a validation loss that both of them reach.
 
     That is the higher of their two lowest losses. A failed run reaches none: it counts as the most epochs it might
-    have taken, and has no seconds.
+    have taken.
     """
     names = (question.treatment, question.baseline)
     status = results[results["seed"] == seed].set_index("run")["status"].to_dict()
     finished = {name: histories.get((name, seed)) for name in names if status.get(name) == "ok"}
-    epochs = {name: history for name, history in finished.items() if history is not None and not history.empty}
-    target = max((history["val/loss"].min() for history in epochs.values()), default=math.nan)
-    per_seconds = question.measure == "seconds_to_reach"
+    losses = {name: epochs["val/loss"] for name, epochs in finished.items() if epochs is not None and not epochs.empty}
+    target = max((of_run.min() for of_run in losses.values()), default=math.nan)
 
-    def cost(name: str) -> float:
-        if name in epochs:
-            return _cost_to_reach(epochs[name], target, per_seconds)
-        failed = status.get(name, "ok") != "ok"
-        return math.nan if per_seconds or not failed else float(study.run_protocol(name).max_epochs)
+    def epochs_of(name: str) -> float:
+        if name in losses:
+            return epochs_to_reach(losses[name], target)
+        return float(study.run_protocol(name).max_epochs) if status.get(name, "ok") != "ok" else math.nan
 
-    return cost(names[0]), cost(names[1])
+    return epochs_of(names[0]), epochs_of(names[1])
 
 
-def _cost_to_reach(history: pd.DataFrame, target: float, per_seconds: bool) -> float:
-    epochs = int((history["val/loss"] <= target).to_numpy().argmax()) + 1
-    return float(history["train/seconds"].iloc[:epochs].sum(skipna=False)) if per_seconds else float(epochs)
+def epochs_to_reach(losses: pd.Series, target: float) -> float:
+    """The number of epochs after which a validation loss is reached for the first time; infinite if it never is."""
+    reached = (losses <= target).to_numpy()
+    return float(reached.argmax()) + 1 if reached.any() else math.inf

@@ -42,13 +42,14 @@ class PlannedRun:
 
     Args:
         name: The run's name in the study.
-        seed: The seed of the split, the first weights, the order of the images and dropout.
+        seed: The seed of the split, the first weights, the order of the images and dropout; the number of a round.
         model: Arguments of LitClassifier.
         data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
         protocol: How it is trained and tested.
         callbacks: Callbacks of its own, each with `class_path` and `init_args`.
         trainer: Options of the Trainer of its own.
-        kind: A training with its test, the same at half or double the learning rate, or a search of the rate.
+        kind: A training with its test, the same at half or double the learning rate, a search of the rate, or a
+            round in which a run is timed alone.
         made_from: Digests of the images (`data`) and of the network's code (`code`). They are not part of the plan:
             a finished run that was made from other data or code is only repeated when the user asks for it.
     """
@@ -60,7 +61,7 @@ class PlannedRun:
     protocol: Protocol
     callbacks: Sequence[Mapping[str, Any]] = ()
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    kind: Literal["train", "search"] | Neighbour = "train"
+    kind: Literal["train", "search", "timing"] | Neighbour = "train"
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -68,13 +69,16 @@ class PlannedRun:
         """What people see."""
         if self.kind == "search":
             return f"{self.name}, learning rate"
+        if self.kind == "timing":
+            return f"{self.name}, timed alone, round {self.seed + 1}"
         return f"{self.name}, seed {self.seed}" + (f", {self.kind} rate" if self.kind in RATE_FACTORS else "")
 
     @property
     def folder(self) -> Path:
         """The run's folder, relative to the study's."""
         seed = f"seed_{self.seed}" + (f"_{self.kind}_rate" if self.kind in RATE_FACTORS else "")
-        return Path("runs") / folder_name(self.name) / ("lr_find" if self.kind == "search" else seed)
+        names = {"search": "lr_find", "timing": f"timing_{self.seed}"}
+        return Path("runs") / folder_name(self.name) / names.get(self.kind, seed)
 
     @property
     def fingerprint(self) -> str:

@@ -84,6 +84,8 @@ def outcome(row: Row) -> str:
     """A finished run in a few words."""
     if row["status"] != "ok":
         return f"failed: {row['reason']}"
+    if "cpu_share" in row:
+        return f"{row['seconds_per_epoch']:.2f} seconds per epoch"
     if "test_acc" not in row:
         return f"learning rate {row['lr']:.2g}"
     seconds = f", {row['seconds_per_epoch']:.2f} s/epoch" if "seconds_per_epoch" in row else ""  # a stack has none

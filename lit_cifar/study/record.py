@@ -24,7 +24,13 @@ from lit_cifar.utils.files import csv_text, read_csv, write_text
 STUDY, ENVIRONMENT = "study.yaml", "environment.json"
 """What was asked; and of whom: the study's name, the data, the machine and the versions."""
 
-RESULTS, EPOCHS, OTHER_RATES, SEARCHES = "results.csv", "epochs.csv", "other_rates.csv", "searches.json"
+RESULTS, EPOCHS, OTHER_RATES, TIMINGS, SEARCHES = (
+    "results.csv",
+    "epochs.csv",
+    "other_rates.csv",
+    "timings.csv",
+    "searches.json",
+)
 
 CURVES = ("epoch", "train/loss", "train/accuracy", "train/seconds", "val/loss", "val/accuracy")
 """The columns of `epochs.csv` beside the run's name, rate and seed."""
@@ -86,6 +92,7 @@ def write_record(findings: Findings, folder: Path) -> None:
     tables = {
         RESULTS: findings.results,
         EPOCHS: _all_epochs(findings),
+        TIMINGS: findings.timings,
         OTHER_RATES: pd.concat(rates, names=["rate"]).reset_index("rate") if rates else pd.DataFrame(),
     }
     for name, table in tables.items():
@@ -125,6 +132,7 @@ def read_record(folder: Path, study: Study | None = None) -> Findings:
             for kind in RATE_FACTORS
             if len(others)
         },
+        timings=_table(folder / TIMINGS),
         environment=facts["environment"],
     )
 

@@ -12,9 +12,8 @@ from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.artifacts import Examples
 from lit_cifar.study.looks import Look
-from lit_cifar.study.paired import Histories
+from lit_cifar.study.paired import Histories, Varied
 from lit_cifar.study.schema import Study
-from lit_cifar.study.sensitivity import Varied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +30,8 @@ class Findings:
         looks: The looks that were taken at the results.
         searches: Each searched run's learning-rate curve, as `LearningRateCurve.to_dict` gives it.
         varied: The runs that were repeated at other learning rates.
+        timings: The rounds in which runs were timed alone: columns run, round, seconds_per_epoch, test_seconds,
+            mc_test_seconds and cpu_share.
         evaluations: What the test of each run has measured, by name and seed; runs of old folders have none.
         examples: Images with the predictions of a run with MC dropout, by the run's name.
         environment: The machine and the versions, by what they are.
@@ -44,6 +45,7 @@ class Findings:
     looks: Sequence[Look] = ()
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     varied: Varied = field(default_factory=dict)
+    timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluations: Mapping[tuple[str, int], Evaluation] = field(default_factory=dict)
     examples: Mapping[str, Examples] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run_parts import build_callbacks, build_model, trainer_options
+from lit_cifar.study.timing import time_run
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
 from lit_cifar.training.module import LitClassifier
@@ -74,7 +75,7 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted try has left
     folder.mkdir(parents=True)
     started = time.perf_counter()
-    work = _search_learning_rate if run.kind == "search" else _train_and_test
+    work = {"search": _search_learning_rate, "timing": _time_alone}.get(run.kind, _train_and_test)
     row = row_of(run, folder, lambda: work(run, folder, report))
     row["seconds"] = round(time.perf_counter() - started, 3)
     keep(row, run, folder)
@@ -161,6 +162,10 @@ def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
     )
     write_text(folder / "lr_find.json", found.to_json())
     return {"lr": found.search.learning_rate}
+
+
+def _time_alone(run: PlannedRun, folder: Path, report: Report) -> Row:
+    return time_run(run, folder, *model_and_data(run))
 
 
 def _train_and_test(run: PlannedRun, folder: Path, report: Report) -> Row:

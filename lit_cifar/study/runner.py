@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from lit_cifar.study import timing
 from lit_cifar.study.answers import answer_questions
 from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
@@ -23,6 +24,7 @@ from lit_cifar.study.schema import Study
 from lit_cifar.study.session import Session
 from lit_cifar.study.study_data import StudyData
 from lit_cifar.study.terminal import print_result
+from lit_cifar.study.timing import timed_runs
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text, write_text
 
@@ -65,6 +67,7 @@ def conduct(
         describe(study, folder, data_source=data.name, data_fingerprint=data.fingerprint, command=command)
         session = Session(study, data, folder, engine=engine, console=console, fresh=fresh, clock=clock)
         _search(session)
+        _time_runs(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
         _vary_rates(session, looks)
         result = collect(session, looks, command)
@@ -79,12 +82,23 @@ def _search(session: Session) -> None:
         raise UserError("The time budget was over before the learning rates were found: give more, minutes=…") from over
 
 
+def _time_runs(session: Session) -> None:
+    """Time runs alone, before others are at work; questions about seconds need that."""
+    names = timed_runs(session.study)
+    if names:
+        try:
+            session.console.print(f"Timing {len(names)} runs alone, {timing.ROUNDS} rounds.")
+            session.time_alone(names)
+        except OutOfTime:
+            session.console.print("The time budget is over.")
+
+
 def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
     """Repeat seeds of the runs of answered questions at other learning rates, if the study wants that."""
     study = session.study
     seeds = min(study.sensitivity, looks[-1].seeds)
-    results, histories = session.results, session.histories
-    answered = [a.question for a in answer_questions(study, results, histories, looks) if a.verdict.settled]
+    answers = answer_questions(study, session.results, session.histories, looks, session.timings)
+    answered = [answer.question for answer in answers if answer.verdict.settled and answer.by_seeds]
     names = {name for question in answered for name in (question.treatment, question.baseline)}
     if seeds and names:
         try:

@@ -160,6 +160,7 @@ class Study(_Checked):
         max_seeds: The most seeds with `auto`.
         sensitivity: How many seeds are repeated at half and at twice the learning rate, to see whether the answers
             stand; 0 is none.
+        time_all_runs: Whether to time every run alone, not only those of questions about seconds.
         protocol: What is the same for all runs.
         questions: What is asked about the runs.
         quick: What `--quick` changes.
@@ -174,6 +175,7 @@ class Study(_Checked):
     seeds: SeedsOrAuto = "auto"
     max_seeds: Seeds = 32
     sensitivity: SomeSeeds = 0
+    time_all_runs: bool = False
     protocol: Protocol = Protocol()
     questions: Sequence[Question] = ()
     quick: Changes = Changes()
@@ -215,8 +217,9 @@ class Study(_Checked):
         return self.max_seeds if self.seeds == "auto" else self.seeds
 
     def quickly(self) -> Self:
-        """The same study with its `quick` section applied: fewer epochs and seeds."""
-        return self.changed(self.quick).model_copy(update={"is_quick": True})
+        """The same study with its `quick` section applied: fewer epochs and seeds, and only what questions need."""
+        only_needed = self.model_copy(update={"sensitivity": 0, "time_all_runs": False, "is_quick": True})
+        return only_needed.changed(self.quick)
 
     def changed(self, changes: Changes) -> Self:
         """The same study with other settings for every run, also for those that have their own."""

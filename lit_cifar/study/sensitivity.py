@@ -1,53 +1,68 @@
-"""Whether an answer stands when a learning rate is half or twice the chosen one.
+"""Whether an answer stands when learning rates are half or twice the chosen ones.
 
 A learning rate is chosen from a few short runs, so another search might have chosen its neighbour. An answer is firm if
-it has the same sign at half and at twice the rate of either run.
+it has the same sign at all nine combinations of half, once and twice the rates of its two runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.paired import Histories, paired_values
 from lit_cifar.study.plan import RATE_FACTORS, Neighbour
-from lit_cifar.study.schema import Study
+from lit_cifar.study.result import Findings
 from lit_cifar.study.verdicts import Asked, Firmness
 
-Varied = Mapping[Neighbour, tuple[pd.DataFrame, Histories]]
-"""The results and the epochs of the runs at other learning rates."""
+RATE_WORDS: Mapping[Neighbour, str] = {"half": "half", "double": "twice"}
+
+Rates = Mapping[str, Neighbour | None]
+"""Runs and at which of their learning rates; None is the chosen one."""
 
 
-def with_firmness(
-    answers: Sequence[Answer], study: Study, results: pd.DataFrame, histories: Histories, varied: Varied
-) -> list[Answer]:
+def with_firmness(answers: Sequence[Answer], findings: Findings) -> list[Answer]:
     """The answers with their firmness, as far as their runs were repeated at other learning rates."""
-    return [replace(answer, firmness=_firmness(answer, study, results, histories, varied)) for answer in answers]
+    return [replace(answer, firmness=_firmness(answer, findings)) for answer in answers]
 
 
-def _firmness(
-    answer: Answer, study: Study, results: pd.DataFrame, histories: Histories, varied: Varied
-) -> Firmness | None:
+def _firmness(answer: Answer, findings: Findings) -> Firmness | None:
     """The firmness of an answer; None if it has none, or if a run is missing at one of the rates."""
-    runs = dict.fromkeys((answer.question.treatment, answer.question.baseline))
+    question, varied = answer.question, findings.varied
+    runs = list(dict.fromkeys((question.treatment, question.baseline)))
     seeds = min((_seeds_of(found, run) for found, _ in varied.values() for run in runs), default=0)
-    if not answer.verdict.settled or not seeds or set(varied) != set(RATE_FACTORS):
+    if not answer.verdict.settled or not answer.by_seeds or not seeds or set(varied) != set(RATE_FACTORS):
         return None
-    fails = []
-    for run in runs:
-        for neighbour, (found, epochs) in varied.items():
-            swapped = pd.concat([results[results["run"] != run], found[found["run"] == run]])
-            swapped_epochs = {**histories, **{key: value for key, value in epochs.items() if key[0] == run}}
-            values = paired_values(answer.question, study, seeds, swapped, swapped_epochs)
-            if not _same_sign(answer, Asked(values.pairs(answer.question), answer.question.kind)):
-                fails.append(f"{RATE_WORDS[neighbour]} {run}'s learning rate")
-    return Firmness(seeds, tuple(fails))
+    combinations = [dict(zip(runs, rates, strict=True)) for rates in product((None, *RATE_FACTORS), repeat=len(runs))]
+    fails = [_in_words(rates) for rates in combinations if not _stands(answer, findings, rates, seeds)]
+    return Firmness(seeds, len(combinations), tuple(fails))
 
 
-RATE_WORDS = {"half": "half", "double": "twice"}
+def _stands(answer: Answer, findings: Findings, rates: Rates, seeds: int) -> bool:
+    """Whether the answer has the same sign at some learning rates."""
+    question, (results, histories) = answer.question, _swapped(findings, rates)
+    values = paired_values(question, findings.study, seeds, results, histories, findings.timings)
+    return _same_sign(answer, Asked(values.pairs(question), question.kind))
+
+
+def _swapped(findings: Findings, rates: Rates) -> tuple[pd.DataFrame, Histories]:
+    """Results and epochs in which some runs are those at another learning rate."""
+    results, histories = findings.results, dict(findings.histories)
+    for run, rate in rates.items():
+        if rate:
+            found, epochs = findings.varied[rate]
+            results = pd.concat([results[results["run"] != run], found[found["run"] == run]])
+            histories |= {key: value for key, value in epochs.items() if key[0] == run}
+    return results, histories
+
+
+def _in_words(rates: Rates) -> str:
+    """A combination: "half ELU's and twice SELU's learning rate"."""
+    parts = [f"{RATE_WORDS[rate]} {run}'s" for run, rate in rates.items() if rate]
+    return f"{' and '.join(parts)} learning rate" if parts else "the chosen learning rates"
 
 
 def _seeds_of(found: pd.DataFrame, run: str) -> int:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import pandas as pd
 from rich.console import Console
 
+from lit_cifar.study import timing
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.clock import Clock
-from lit_cifar.study.engines.base import Engine, run_all
+from lit_cifar.study.engines.base import Engine, run_all, run_here
 from lit_cifar.study.environment import environment
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
@@ -22,6 +23,7 @@ from lit_cifar.study.progress import StudyProgress
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Study
 from lit_cifar.study.study_data import StudyData
+from lit_cifar.study.timing import in_turn, timings_table
 from lit_cifar.utils.files import csv_text, write_text
 
 Left = TypeVar("Left")
@@ -70,7 +72,7 @@ class Session:
             for name, run in study.runs.items()
         }
         self._done: dict[RunKey, PlannedRun] = {}
-        self._varied: list[tuple[PlannedRun, Row]] = []
+        self._beside: list[tuple[PlannedRun, Row]] = []  # at other rates, or timed: they are no rows of results.csv
         adopt_former_folders(study.runs, folder)
 
     def search(self) -> None:
@@ -94,6 +96,21 @@ class Session:
         planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
         self._do([run for run in planned if (run.name, run.seed) not in self._done], keep=True)
 
+    def time_alone(self, names: Iterable[str]) -> None:
+        """Time some runs, one after the other in this process; `timings` has what they take.
+
+        Raises:
+            OutOfTime: If the time budget is over; the rounds that are finished are kept.
+        """
+        planned = plan_runs(self.study, self.data.arguments, seeds=range(timing.ROUNDS), names=names)
+        rounds = [replace(run, kind="timing") for run in self.prepared(planned)]
+        self._do(in_turn(rounds), engine=run_here)
+
+    @property
+    def timings(self) -> pd.DataFrame:
+        """The rounds in which runs were timed alone, a row each."""
+        return timings_table(row for run, row in self._beside if run.kind == "timing")
+
     def vary_rates(self, *, seeds: Iterable[int], names: Iterable[str]) -> None:
         """Repeat some runs at half and at double their learning rates; `varied` has what they find.
 
@@ -114,6 +131,7 @@ class Session:
             command=command,
             searches=self.searches,
             varied=self.varied,
+            timings=self.timings,
             evaluations=self.evaluations,
             examples=self.examples,
             environment=environment(),
@@ -122,7 +140,7 @@ class Session:
     @property
     def varied(self) -> dict[Neighbour, tuple[pd.DataFrame, dict[RunKey, pd.DataFrame]]]:
         """The rows and the epochs of the runs at half and at double the learning rate."""
-        by_rate = {kind: [(run, row) for run, row in self._varied if run.kind == kind] for kind in RATE_FACTORS}
+        by_rate = {kind: [(run, row) for run, row in self._beside if run.kind == kind] for kind in RATE_FACTORS}
         return {
             kind: (
                 pd.DataFrame([row for _, row in found], columns=None if found else ["run", "seed", "status"]),
@@ -189,17 +207,17 @@ class Session:
         rate = RATE_FACTORS[neighbour] * self.rows[run.name, run.seed]["lr"]
         return replace(run, kind=neighbour, protocol=run.protocol.model_copy(update={"learning_rate": rate}))
 
-    def _do(self, runs: Sequence[PlannedRun], *, keep: bool = False) -> list[Row]:
+    def _do(self, runs: Sequence[PlannedRun], *, keep: bool = False, engine: Engine | None = None) -> list[Row]:
         """Do what isn't done yet; the rows in the order of finishing. `keep` puts them into `results.csv`."""
         rows = []
         with StudyProgress(len(runs), self.console) as progress:
             for run, row, here in run_all(
-                runs, self.folder, self.engine, self.clock.checked(progress.epoch), fresh=self.fresh
+                runs, self.folder, engine or self.engine, self.clock.checked(progress.epoch), fresh=self.fresh
             ):
                 progress.finished(run, row, here=here)
                 rows.append(row)
-                if run.kind in RATE_FACTORS:
-                    self._varied.append((run, row))
+                if run.kind in RATE_FACTORS or run.kind == "timing":
+                    self._beside.append((run, row))
                 if keep:
                     self._done[run.name, run.seed] = run
                     self.rows[run.name, run.seed] = {**row, "data_source": self.data.name}

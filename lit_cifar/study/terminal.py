@@ -47,7 +47,7 @@ def answer_lines(result: StudyResult) -> Iterator[str]:
         verdict, comparison = answer.verdict.answer.capitalize(), answer.verdict.comparison
         effect = effect_cell(answer.measure, comparison)
         firmness = "" if answer.firmness is None else ", firm" if answer.firmness.firm else ", not firm"
-        yield f"Q{number} {verdict}. {answer.question.ask} {effect}, {count(comparison.n, 'seed')}{firmness}"
+        yield f"Q{number} {verdict}. {answer.question.ask} {effect}, {count(comparison.n, answer.pair)}{firmness}"
 
 
 def table(result: StudyResult) -> Table:

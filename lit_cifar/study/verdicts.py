@@ -10,7 +10,17 @@ from lit_cifar.study.looks import Look
 from lit_cifar.study.statistics import ALPHA, Comparison, Pairs, Threshold, compare, holm, sign_flip_test, t_test
 
 Kind = Literal["better", "as good"]
-Answer = Literal["yes", "yes, but less than the margin", "no (less than the margin)", "worse", "can't tell yet"]
+Answer = Literal[
+    "yes",
+    "yes, but less than the margin",
+    "no (less than the margin)",
+    "worse",
+    "can't tell yet",
+    "can't tell: not timed",
+]
+
+NOT_TIMED: Answer = "can't tell: not timed"
+"""The answer to a question about seconds whose runs weren't timed alone."""
 
 FEWEST_PAIRS = 3
 """Fewer pairs decide nothing: with two, a t test rests on its assumption of normal differences alone."""
@@ -26,18 +36,27 @@ VERDICT_RULE = (
     "and Holm's method corrects for the number of questions. So the chance that a study finds any difference where "
     f"there is none is at most {ALPHA:.0%}, and so is the chance that it rules out any gain that is there; primary "
     "questions have these error rates to themselves. The intervals of all looks together hold the true difference "
-    f"with a confidence of {1 - ALPHA:.0%}."
+    f"with a confidence of {1 - ALPHA:.0%}. Seconds are compared by rounds in which each run trained alone, instead of "
+    "seeds; they come all at once, so they are one look."
 )
 """The rule in words, for the report."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question as numbers: its pairs, its kind, and whether it is a primary question."""
+    """A question as numbers.
+
+    Args:
+        pairs: Its pairs.
+        kind: What it asks for.
+        primary: Whether it has the whole error rate.
+        looks: The looks at its pairs, if they aren't the study's.
+    """
 
     pairs: Pairs
     kind: Kind = "better"
     primary: bool = False
+    looks: Sequence[Look] | None = None
 
     @property
     def threshold(self) -> Threshold:
@@ -80,7 +99,7 @@ class Verdict:
     @property
     def settled(self) -> bool:
         """Whether the question needs no more seeds."""
-        return self.answer != "can't tell yet"
+        return not self.answer.startswith("can't tell")
 
 
 @dataclass(frozen=True)
@@ -89,10 +108,12 @@ class Firmness:
 
     Args:
         seeds: The number of seeds that were repeated at other rates.
-        fails: Where it has another sign: "twice ELU's learning rate".
+        combinations: The number of combinations of both runs' rates.
+        fails: Where it has another sign: "half ELU's and twice SELU's learning rate".
     """
 
     seeds: int
+    combinations: int
     fails: tuple[str, ...]
 
     @property
@@ -129,7 +150,7 @@ def judge(questions: Sequence[Asked], looks: Sequence[Look]) -> list[Verdict]:
 
 
 def _judge_family(questions: Sequence[Asked], looks: Sequence[Look]) -> Iterable[Verdict]:
-    seen = [_informative_looks(question.pairs, looks) for question in questions]
+    seen = [_informative_looks(q.pairs, looks if q.looks is None else q.looks) for q in questions]
     main = [_evidence(q.pairs, own, q.threshold) for q, own in zip(questions, seen, strict=True)]
     beyond = [_evidence(q.pairs, own, 1) for q, own in zip(questions, seen, strict=True)]
     main_p = holm([evidence.smaller for evidence in main])

@@ -64,19 +64,58 @@ def test_rows_that_do_not_say_how_many_classes_there_are_leave_failed_runs_out()
 
 def test_the_target_is_the_higher_of_the_two_lowest_losses() -> None:
     """new gets to 1.0, old only to 1.4: what counts is when each is at 1.4."""
-    histories = {("new", 0): history(2.0, 1.4, 1.0, seconds=3.0), ("old", 0): history(1.9, 1.8, 1.7, 1.5, 1.4, 1.6)}
+    histories = {("new", 0): history(2.0, 1.4, 1.0), ("old", 0): history(1.9, 1.8, 1.7, 1.5, 1.4, 1.6)}
     results = RESULTS[RESULTS["seed"] == 0]
     epochs = paired_values(question("epochs_to_reach"), study(), 1, results, histories)
-    seconds = paired_values(question("seconds_to_reach"), study(), 1, results, histories)
     assert (epochs.treatment, epochs.baseline) == ([2.0], [5.0])
-    assert (seconds.treatment, seconds.baseline) == ([6.0], [5.0])
 
 
-def test_a_run_of_a_stack_has_no_seconds_to_reach_anything() -> None:
-    histories = {("new", 0): history(2.0, 1.4, seconds=math.nan), ("old", 0): history(1.9, 1.4)}
-    found = paired_values(question("seconds_to_reach"), study(), 1, RESULTS[RESULTS["seed"] == 0], histories)
-    assert math.isnan(found.treatment[0])
-    assert found.baseline == [2.0]
+TIMINGS = pd.DataFrame(
+    [
+        {"run": run, "round": number, "seconds_per_epoch": seconds, "test_seconds": seconds / 10}
+        for run, of_run in {"new": [3.0, 3.3, 3.1], "old": [1.0, 1.1]}.items()
+        for number, seconds in enumerate(of_run)
+    ]
+)
+
+
+def test_seconds_are_compared_by_rounds_in_which_both_runs_were_timed() -> None:
+    found = paired_values(question("seconds_per_epoch"), study(), 3, RESULTS, {}, TIMINGS)
+    assert (found.treatment, found.baseline) == ([3.0, 3.3], [1.0, 1.1])
+    against = question("seconds_per_epoch").model_copy(update={"baseline": "new", "baseline_measure": "test_seconds"})
+    found = paired_values(against, study(), 3, RESULTS, {}, TIMINGS)
+    assert found.baseline == pytest.approx([0.3, 0.33, 0.31])
+
+
+def test_seconds_to_reach_a_loss_are_epochs_times_the_runs_own_seconds() -> None:
+    """What epochs took while other runs trained beside them doesn't count; seeds take the rounds in turn."""
+    rows = [row(run, seed, epochs=3) for run in ("new", "old") for seed in range(3)]
+    histories = {("new", seed): history(2.0, 1.4, 1.0, seconds=100.0) for seed in range(3)}
+    histories |= {("old", seed): history(1.9, 1.8, 1.4, seconds=math.nan) for seed in range(3)}
+    asked = question("seconds_to_reach")
+    found = paired_values(asked, study(), 3, pd.DataFrame(rows), histories, TIMINGS)
+    assert found.treatment == pytest.approx([2 * 3.0, 2 * 3.3, 2 * 3.0])
+    assert found.baseline == pytest.approx([3 * 1.0, 3 * 1.1, 3 * 1.0])
+    whole = paired_values(question("train_seconds"), study(), 3, pd.DataFrame(rows), histories, TIMINGS)
+    assert whole.treatment == pytest.approx([3 * 3.0, 3 * 3.3, 3 * 3.0])
+    assert all(map(math.isnan, paired_values(asked, study(), 3, pd.DataFrame(rows), histories).treatment))
+
+
+def test_questions_about_seconds_need_runs_that_were_timed_alone() -> None:
+    rows = pd.DataFrame([row(run, seed, test_acc=0.5, seconds_per_epoch=1.0) for run in RUNS for seed in range(4)])
+    asked = study(question("seconds_per_epoch"))
+    [answer] = answer_questions(asked, rows, {}, (Look(4, 0.1),))
+    assert answer.verdict.answer == "can't tell: not timed"
+    assert open_runs([answer]) == set()
+    times = {"old": [1.0, 1.1, 1.05], "new": [2.0, 2.1, 2.15]}
+    slower = [
+        {"run": run, "round": number, "seconds_per_epoch": seconds}
+        for run, of_run in times.items()
+        for number, seconds in enumerate(of_run)
+    ]
+    [answer] = answer_questions(asked, rows, {}, (Look(4, 0.1),), pd.DataFrame(slower))
+    assert (answer.verdict.answer, answer.verdict.comparison.n, answer.pair) == ("worse", 3, "round")
+    assert answer.verdict.comparison.level == 0.95  # rounds are one look, whatever the study's looks are
 
 
 def test_equal_runs_tie() -> None:
@@ -88,10 +127,8 @@ def test_equal_runs_tie() -> None:
 def test_a_failed_run_never_gets_there() -> None:
     histories = {("new", 1): history(2.0), ("old", 1): history(1.9, 1.8)}
     epochs = paired_values(question("epochs_to_reach"), study(), 3, RESULTS, histories)
-    seconds = paired_values(question("seconds_to_reach"), study(), 3, RESULTS, histories)
     assert epochs.treatment == pytest.approx([math.nan, 20.0, math.nan], nan_ok=True)
     assert epochs.baseline == pytest.approx([math.nan, 2.0, math.nan], nan_ok=True)
-    assert math.isnan(seconds.treatment[1])
     both = pd.DataFrame([failed("new", 0), failed("old", 0)])
     nowhere = paired_values(question("epochs_to_reach"), study(), 1, both, {})
     assert (nowhere.treatment, nowhere.baseline) == ([20.0], [30.0])

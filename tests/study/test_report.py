@@ -147,7 +147,7 @@ def test_an_answer_shows_means_difference_and_corrected_p(study_result, page, ma
     difference = f"{100 * answer.verdict.comparison.mean:+.2f} points".replace("-", "−")
     assert difference in page.text
     assert difference in markdown
-    assert f"corrected p {answer.verdict.adjusted_p:.3f} (8 pairs of runs)" in page.text
+    assert f"corrected p {answer.verdict.adjusted_p:.3f} (8 seeds)" in page.text
     without = answer.without_failed.comparison
     text = f"2 pairs with a failed run, which counts as guessing. Without: yes, {100 * without.mean:+.2f} points ["
     assert text in page.text
@@ -322,7 +322,7 @@ def test_a_study_of_failures_is_still_reported(odd_folder):
     for text in (
         "4 failed runs of 4",
         "No run has finished.",
-        "difference – corrected p 1.000 (0 pairs of runs)",
+        "difference – corrected p 1.000 (0 seeds)",
         "2 pairs with a failed run left out.",
     ):
         assert text in page.text

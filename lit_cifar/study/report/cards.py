@@ -29,7 +29,7 @@ def _card(answer: Answer) -> Card:
         (f"{question.treatment}: {measure.label}", mean_cell(measure, answer.values.treatment)),
         (f"{question.baseline}: {baseline.label}", mean_cell(baseline, answer.values.baseline)),
         (comparison.scale, effect_cell(measure, comparison)),
-        ("corrected p", Cell(p_value(verdict.adjusted_p), f"({count(comparison.n, 'pair')} of runs)")),
+        ("corrected p", Cell(p_value(verdict.adjusted_p), f"({count(comparison.n, answer.pair)})")),
     ]
     return Card(question.ask, verdict.answer, _tone(verdict.answer), facts, " ".join(_notes(answer)))
 
@@ -65,11 +65,15 @@ def _notes(answer: Answer) -> Iterator[str]:
 def _firmness(firmness: Firmness) -> str:
     seeds = count(firmness.seeds, "seed")
     if firmness.firm:
-        return f"Firm: the same at half and at twice the learning rate of either run ({seeds})."
-    return f"Not firm: another sign at {' and '.join(firmness.fails)} ({seeds})."
+        tried = f"all {firmness.combinations} combinations of half, once and twice the learning rates"
+        return f"Firm: the same sign at {tried} ({seeds})."
+    failing = f"{len(firmness.fails)} of {firmness.combinations} combinations of rates"
+    return f"Not firm: another sign at {failing}: {'; '.join(firmness.fails)} ({seeds})."
 
 
 def _notes_on_ties(answer: Answer) -> Iterator[str]:
+    if answer.measure.timed:
+        yield "Judged by rounds in which each run trained alone."
     if answer.question.measure == "epochs_to_reach":
         ties = int((answer.values.pairs(answer.question).differences() == 0).sum())
         yield f"The target is the higher of the two runs' lowest losses, for each seed. Ties: {ties}."
@@ -82,6 +86,6 @@ def _notes_on_failures(answer: Answer) -> Iterator[str]:
     if answer.verdict.comparison.n == without.comparison.n:
         yield f"{failed} with a failed run left out."
         return
-    counts_as = "all its epochs" if answer.question.measure == "epochs_to_reach" else "guessing"
+    counts_as = "all its epochs" if "epochs" in (answer.measure.timed, answer.question.measure[:6]) else "guessing"
     effect = effect_cell(answer.measure, without.comparison)
     yield f"{failed} with a failed run, which counts as {counts_as}. Without: {without.answer}, {effect}."

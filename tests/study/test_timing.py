@@ -1,0 +1,104 @@
+"""Timing: runs train alone, in turn, once; a study that is continued doesn't repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lit_cifar.study import runner, timing
+from lit_cifar.study.clock import OutOfTime
+from lit_cifar.study.plan import plan_runs
+from lit_cifar.study.schema import Question, Run, Study
+from lit_cifar.study.session import Session
+from lit_cifar.study.timing import in_turn, timed_runs
+
+Command = Callable[..., tuple[int, str, str]]
+STUDY = """\
+title: Timed
+seeds: 1
+protocol: {max_epochs: 3, batch_size: 16, val_size: 30, mc_samples: 3}
+runs:
+  ELU:
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 8}}}
+  dropout:
+    model: {variant: {class_path: AlphaDropout, init_args: {depth: 1, width: 8}}}
+  other:
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 8}}}
+questions:
+  - {ask: "As cheap?", treatment: dropout, baseline: ELU, measure: seconds_per_epoch, kind: as good}
+  - ask: MC as cheap?
+    treatment: dropout
+    baseline: dropout
+    measure: mc_test_seconds
+    baseline_measure: test_seconds
+    kind: as good
+  - {ask: "Better?", treatment: dropout, baseline: ELU}
+"""
+
+
+@pytest.fixture
+def arguments(workspace: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    monkeypatch.setattr(timing, "ROUNDS", 3)
+    monkeypatch.setenv("COLUMNS", "300")
+    (workspace / "timed.yaml").write_text(STUDY)
+    data = ["--data.source", "folder", "--data.data_dir", pictures]
+    return ["compare", "--study", "timed.yaml", *data, "--workers", 0, "--output", "s"]
+
+
+def test_runs_of_questions_about_seconds_are_timed_once(
+    lit_cifar: Command, arguments: list[object], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = lit_cifar(*arguments)
+    assert code == 0, err
+    assert "Timing 2 runs alone, 3 rounds." in out
+    assert out.index("timed alone, round 3") < out.index("ELU, seed 0: test accuracy")
+    first, second, third = (line for line in out.splitlines() if line.startswith("Q"))
+    assert " As cheap? × " in first
+    assert first.endswith("3 rounds")
+    assert "not timed" not in first + second
+    assert third.endswith("1 seed")
+    timed = {path: path.stat().st_mtime_ns for path in workspace.rglob("timing_*/result.json")}
+    assert {path.parent.parent.name for path in timed} == {"ELU", "dropout"}
+    assert len(timed) == 2 * 3
+    assert set(pd.read_csv("s/results.csv")["seed"]) == {0}  # rounds are no seeds
+    monkeypatch.setattr("lit_cifar.study.run.time_run", pytest.fail)
+    code, again, err = lit_cifar(*arguments)
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in timed} == timed
+    assert [line for line in again.splitlines() if line.startswith("Q")] == [first, second, third]
+    assert lit_cifar("judge", "s", "--keep", "record")[0] == 0
+    table = pd.read_csv("record/timings.csv")
+    assert table.groupby("run")["round"].apply(list).to_dict() == {"ELU": [*range(3)], "dropout": [*range(3)]}
+    assert (table["seconds_per_epoch"] > 0).all()
+    assert table.loc[table["run"] == "ELU", "mc_test_seconds"].isna().all()
+    assert table["cpu_share"].between(0.01, 1).all()
+    assert first in lit_cifar("judge", "record")[1].splitlines()
+
+
+def test_out_of_time_before_the_timing_is_said(
+    lit_cifar: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def over(*_: object) -> None:
+        raise OutOfTime
+
+    monkeypatch.setattr(Session, "time_alone", over)
+    _, out, _ = lit_cifar(*arguments)
+    assert "Q1 Can't tell: not timed. As cheap? –" in out
+
+
+def study(**options: object) -> Study:
+    runs = {name: Run(model={"variant": "ELU"}) for name in "abc"}
+    asked = Question(ask="?", treatment="c", baseline="a", measure="seconds_to_reach")
+    return Study(title="", runs=runs, questions=[asked], seeds=2, **options)  # type: ignore[arg-type]
+
+
+def test_which_runs_are_timed_and_in_which_order() -> None:
+    assert timed_runs(study()) == ["a", "c"]
+    assert timed_runs(study(time_all_runs=True)) == ["a", "b", "c"]
+    assert timed_runs(study(time_all_runs=True).quickly()) == ["a", "c"]
+    order = [(run.seed, run.name) for run in in_turn(plan_runs(study(), {}, seeds=range(3), names=["a", "c"]))]
+    assert order == [(0, "a"), (0, "c"), (1, "c"), (1, "a"), (2, "a"), (2, "c")]
