@@ -35,6 +35,11 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]
         raise UserError(f"The optimizer can't train this network: {reason:.300} Use {other}.") from error
     if isinstance(optimizer, SparseAdam):
         raise UserError("SparseAdam needs sparse gradients, and those of these networks are dense: use Adam.")
+    if callable(getattr(optimizer, "eval", None)):  # a schedule-free one
+        raise UserError(
+            f"{type(optimizer).__name__} must be switched to other weights for each validation, which isn't done here: "
+            "use another optimizer with a scheduler, such as AdamW with one_cycle."
+        )
     return optimizer
 
 

@@ -1,4 +1,4 @@
-"""Every shipped study runs in its quick form."""
+"""Every shipped study runs in its quick form, and is on the page of the chapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,26 @@ import pytest
 from PIL import Image
 
 from lit_cifar.data.sources import CIFAR10_CLASSES
+from lit_cifar.study.plan import plan_runs, plan_searches
+from lit_cifar.study.schema import Study
 from lit_cifar.study.study_file import load_study, shipped_studies
+
+CHAPTER = (Path(__file__).parents[2] / "docs/chapter11.md").read_text(encoding="utf-8")
+SETS_NO_QUESTION = "students"
+
+
+@pytest.mark.parametrize("name", sorted({*shipped_studies()} - {SETS_NO_QUESTION}))
+def test_the_page_of_the_chapter_has_the_command_and_the_cost_of_a_study(name: str) -> None:
+    study = load_study(name)
+
+    def epochs(study: Study, seeds: int) -> int:
+        return sum(run.protocol.max_epochs for run in plan_runs(study, {}, seeds=range(seeds)))
+
+    quick, runs, searches = study.quickly(), len(study.runs), len(plan_searches(study, {})) or "–"
+    total = f"{epochs(study, 4):,} | {epochs(study, study.most_seeds):,} ({study.most_seeds})"
+    assert f"| `{name}` | {runs} | {searches} | {total} | {epochs(quick, quick.most_seeds):,} |" in CHAPTER
+    sections = CHAPTER.partition("## What a study costs")[0]
+    assert f"--study {name}\n" in sections or f"`{name}`" in sections
 
 
 @pytest.fixture(scope="module")

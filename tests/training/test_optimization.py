@@ -57,6 +57,18 @@ def test_an_optimizer_that_can_not_train_the_network_is_one_line(
     assert "Traceback" not in err
 
 
+class ScheduleFree(torch.optim.SGD):
+    """An optimizer with two sets of weights, as the package schedulefree has them."""
+
+    def eval(self) -> None:
+        raise AssertionError("never called")
+
+
+def test_an_optimizer_with_weights_of_its_own_for_validation_is_refused(pictures: Path) -> None:
+    with pytest.raises(UserError, match="ScheduleFree must be switched to other weights"):
+        train(pictures, optimizer=f"{__name__}.ScheduleFree")
+
+
 class Rates(Callback):
     """The learning rate of each step."""
 
