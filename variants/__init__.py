@@ -6,21 +6,19 @@ Add a technique by dropping a file like `elu.py` in here, or publish it as a pac
 
 from variants import registry as _registry
 from variants.base import DenseVariant, Scaling, Variant, at_least, one_of, probability, share
+from variants.errors import VariantError, describe, printable
 from variants.folder import FoundClass
 from variants.registry import (
     ENTRY_POINT_GROUP,
     BrokenPlugin,
     Origin,
-    VariantError,
     available,
     broken,
     class_path,
-    describe,
     get,
     in_folder,
     load_named,
     origin,
-    printable,
     register,
     unknown_name_message,
     use_folder,

@@ -21,16 +21,13 @@ from types import ModuleType
 from typing import TypeVar
 
 from variants.base import Variant
+from variants.errors import VariantError, describe
 from variants.folder import FoundClass, classes_in
 
 ENTRY_POINT_GROUP = "lit_cifar.variants"
 BUILT_IN_DISTRIBUTION = "lit-cifar"
 
 VariantClass = TypeVar("VariantClass", bound=type[Variant])
-
-
-class VariantError(ValueError):
-    """A variant can't be registered, found or rebuilt; the message says what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -260,20 +257,6 @@ def _register_from_file(found: FoundClass) -> None:
     if not (isinstance(loaded, type) and issubclass(loaded, Variant)):
         raise VariantError(f"{found.name} is no subclass of variants.Variant")
     register(loaded)
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one printable line, even if its own message can't be made."""
-    try:
-        message = str(error)
-    except Exception as second:  # noqa: BLE001 - a plugin's exception may be broken, too
-        message = f"(its message raises {type(second).__name__})"
-    return printable(f"{type(error).__name__}: {message}")
-
-
-def printable(text: str) -> str:
-    """Text in one line, without control characters such as those that steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def class_path(variant_class: type[Variant]) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from variants.base import Variant
+from variants.errors import VariantError
 from variants.plain import from_plain, to_plain, type_hints
 from variants.registry import (
     BUILT_IN_DISTRIBUTION,
     Origin,
-    VariantError,
     class_path,
     origin,
     registered,

@@ -136,3 +136,10 @@ class BatchLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Start the next epoch at a saved position."""
         self.sampler.start = state["drawn"]
+
+
+def as_range(indices: Tensor) -> range:
+    """The indices of a test's or prediction's batch, which are evenly spaced, as a range."""
+    first, last = indices[0].item(), indices[-1].item()
+    step = (last - first) // (len(indices) - 1) if len(indices) > 1 else 1
+    return range(int(first), int(last) + 1, int(step))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,20 @@ def is_description(described: Any) -> bool:
         and isinstance(rate, (int, float))
         and 0 < rate < math.inf
     )
+
+
+def check_classes(known: Sequence[str], given: Sequence[str]) -> None:
+    """Check that network and data have the same classes in the same order, because labels are indices.
+
+    Raises:
+        UserError: If not.
+    """
+    if list(known) != list(given):
+        raise UserError(
+            f"The network knows the classes {_listed(known)}; the data has {_listed(given)}. Use the data it was "
+            "trained on."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

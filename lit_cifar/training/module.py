@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule
@@ -13,14 +13,15 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 import variants
-from lit_cifar.data.batches import Batch, IndexedBatch
+from lit_cifar.data.batches import Batch, IndexedBatch, as_range
 from lit_cifar.data.normalization import Scale
 from lit_cifar.evaluation import UNCERTAINTIES, predict, predict_by_mc
 from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_step
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
-from lit_cifar.training.checkpoint_checks import check_fits, check_size, check_version, check_weights
+from lit_cifar.training.arguments import MatmulPrecision, check_arguments
+from lit_cifar.training.checkpoint_checks import check_classes, check_fits, check_size, check_version, check_weights
 from lit_cifar.training.loss import Loss, check_loss, logits_of, loss_and_totals, loss_in, training_loss
 from lit_cifar.training.max_norm import MaxNorm
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
@@ -31,8 +32,6 @@ from lit_cifar.uncertainty import declare_stochastic
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
-MatmulPrecision = Literal["highest", "high", "medium"]
-MATMUL_PRECISIONS = get_args(MatmulPrecision)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -92,20 +91,15 @@ class LitClassifier(LightningModule):
         super().__init__()
         if variant is None:
             raise UserError(f"Which variant? Give one of {', '.join(variants.available())}.")
-        if learning_rate is not None and not 0 < learning_rate < float("inf"):
-            raise UserError(f"learning_rate={learning_rate} is out of range: give a number above 0, like 1e-3.")
-        if warmup_epochs < 0:
-            raise UserError(f"warmup_epochs={warmup_epochs} is negative: use 0 for no warm-up.")
-        if l1 < 0:
-            raise UserError(f"l1={l1} is too small: use a number above 0, or 0 for no penalty.")
-        if not 0 <= sparsity < 1:
-            raise UserError(f"sparsity={sparsity} is out of range: give a share of at least 0 and below 1.")
-        if max_norm is not None and not 0 < max_norm < float("inf"):
-            raise UserError(f"max_norm={max_norm} is out of range: give a number above 0, such as 3.")
-        if mc_samples < 0:
-            raise UserError(f"mc_samples={mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
-        if matmul_precision not in MATMUL_PRECISIONS:
-            raise UserError(f"matmul_precision={matmul_precision!r} is unknown: use {', '.join(MATMUL_PRECISIONS)}.")
+        check_arguments(
+            learning_rate=learning_rate,
+            warmup_epochs=warmup_epochs,
+            l1=l1,
+            sparsity=sparsity,
+            max_norm=max_norm,
+            mc_samples=mc_samples,
+            matmul_precision=matmul_precision,
+        )
         self.variant = variant
         self.learning_rate = learning_rate or variant.learning_rate
         self.optimizer = optimizer
@@ -218,7 +212,7 @@ class LitClassifier(LightningModule):
         return {"indices": indices, "probabilities": found["mc_probabilities"], **uncertainties}
 
     def _predict_by_mc(self, images: Tensor, indices: Tensor) -> dict[str, Tensor]:
-        return predict_by_mc(self.built(), images, samples=self.mc_samples, indices=_as_range(indices))
+        return predict_by_mc(self.built(), images, samples=self.mc_samples, indices=as_range(indices))
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
@@ -269,7 +263,7 @@ class LitClassifier(LightningModule):
         if self.network is None:
             self._build_for(weights, described["class_names"])
         else:
-            _check_classes(described["class_names"], self.class_names)
+            check_classes(described["class_names"], self.class_names)
         check_fits(self, weights, repr(self.variant))
 
     def _build_for(self, weights: Mapping[str, Tensor], class_names: Sequence[str]) -> None:
@@ -297,7 +291,7 @@ class LitClassifier(LightningModule):
         self.built()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is not None:
-            _check_classes(self.class_names, data.class_names)
+            check_classes(self.class_names, data.class_names)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -327,23 +321,3 @@ class LitClassifier(LightningModule):
         metric.reset()
         # The metric has already summed over processes, so every process logs the same value.
         self.log_dict(values, prog_bar=True, sync_dist=False, rank_zero_only=False)
-
-
-def _check_classes(known: Sequence[str], given: Sequence[str]) -> None:
-    """Labels are indices, so the classes must be the same ones in the same order."""
-    if list(known) != list(given):
-        raise UserError(
-            f"The network knows the classes {_listed(known)}; the data has {_listed(given)}. Use the data it was "
-            "trained on."
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def _as_range(indices: Tensor) -> range:
-    """Indices at equal distances, as batches of a test or prediction have them, as a range."""
-    first, last = indices[0].item(), indices[-1].item()
-    step = (last - first) // (len(indices) - 1) if len(indices) > 1 else 1
-    return range(int(first), int(last) + 1, int(step))

@@ -15,7 +15,8 @@ from pathlib import Path
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import Row, finished
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import Report, execute, give_up
+from lit_cifar.study.rows import give_up
+from lit_cifar.study.run import Report, execute
 from lit_cifar.utils.console import say
 from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
 

@@ -21,9 +21,11 @@ from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.replicas.replica import Replica
 from lit_cifar.replicas.stack import TrainedReplica, train_stack
 from lit_cifar.study.engines.base import Engine, FinishedRun
+from lit_cifar.study.final_test import finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.run import NO_DISK, Report, failed, finish, model_and_data, one_thread, row_of
+from lit_cifar.study.rows import NO_DISK, failed, row_of
+from lit_cifar.study.run import Report, model_and_data, one_thread
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.study.schema import Protocol
 from lit_cifar.training.run_folder import CHECKPOINTS

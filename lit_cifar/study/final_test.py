@@ -1,0 +1,140 @@
+"""Tests a trained run: the last step, and the only one that reads the test images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lit_cifar.data.corruptions import SEVERITIES
+from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
+from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
+from lit_cifar.study.finished import Row
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.training import checkpoints
+from lit_cifar.training.loggers import read_history
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.sparsity import prunable
+from lit_cifar.training.tensorboard import add_to_row
+from lit_cifar.uncertainty import dropout_layers, evaluate
+
+SHORT = {"accuracy": "acc"}
+"""Scores whose column has a shorter name."""
+
+
+CPU = torch.device("cpu")
+
+
+def finish(
+    run: PlannedRun,
+    folder: Path,
+    model: LitClassifier,
+    data: CIFAR10DataModule,
+    best: str | Path,
+    best_by_accuracy: str | Path,
+    device: torch.device = CPU,
+) -> Row:
+    """Test a trained run. Returns the columns of its row that don't depend on the engine.
+
+    Args:
+        run: The run.
+        folder: Its folder, with `metrics.csv`.
+        model: Its classifier; the weights are replaced.
+        data: Its data.
+        best: Checkpoint of the epoch with the lowest validation loss.
+        best_by_accuracy: Checkpoint of the epoch with the highest validation accuracy.
+        device: Device to run the network on.
+    """
+    epochs = read_history(folder / "metrics.csv")
+    at_best = epochs.iloc[int(epochs["val/loss"].argmin())]
+    tested = _test(run, folder, model, data, best, best_by_accuracy, device)
+    add_to_row(folder, {f"test/{name}": tested[f"test_{SHORT.get(name, name)}"] for name in TEST_SCORES})
+    return {
+        "lr": model.learning_rate,
+        "epochs": len(epochs),
+        "best_epoch": int(at_best["epoch"]) + 1,
+        "val_loss": float(at_best["val/loss"]),
+        "val_acc": float(at_best["val/accuracy"]),
+        "dead_units": _mean_of_hidden_layers(at_best, "layer_dead/"),
+        "twin_units": _mean_of_hidden_layers(at_best, "layer_twins/"),
+        **tested,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "classes": len(model.class_names),
+    }
+
+
+def _mean_of_hidden_layers(epoch: pd.Series, statistic: str) -> float:
+    """The mean over the hidden layers, which are all but the last; nan if there are none."""
+    return float(epoch[epoch.index.str.startswith(statistic)].iloc[:-1].mean())
+
+
+def _test(
+    run: PlannedRun,
+    folder: Path,
+    model: LitClassifier,
+    data: CIFAR10DataModule,
+    best: str | Path,
+    best_by_accuracy: str | Path,
+    device: torch.device,
+) -> Row:
+    """Measure on the test images. Nothing is chosen afterwards."""
+    data.setup("test")
+    images, labels = data.test_images.images.to(device), data.test_images.labels
+    selected = predict(_with_weights(model, best_by_accuracy, device), images)
+    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"].cpu(), labels))
+    network = _with_weights(model, best, device)
+    row["zeros"] = _share_of_zeros(network)
+    samples = run.protocol.mc_samples if dropout_layers(network) else 0
+    started = time.perf_counter()
+    found = {"labels": labels, **_on_cpu(predict(network, images))}
+    row["test_seconds"] = round(time.perf_counter() - started, 4)
+    if samples:
+        started = time.perf_counter()
+        found |= _on_cpu(predict_by_mc(network, images, samples=samples, seed=run.seed))
+        row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    severities = SEVERITIES if run.protocol.shift else ()
+    images = images.cpu()
+    results = evaluate_network(network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities)
+    write_evaluation({"data_source": data.data_source, **results}, folder)
+    row |= _test_columns(results)
+    if samples and run.seed == EXAMPLES_SEED:
+        write_examples(certain_examples(found["mc_probabilities"], labels, images, model.class_names), folder)
+    return row
+
+
+def _test_columns(results: Evaluation) -> Row:
+    """The scores of a test as columns of a row."""
+    prefix = {"deterministic": "test", "mc": "mc_test"}
+    row: Row = {}
+    for way, scores in results["scores"].items():
+        row |= _columns(prefix[way], scores)
+    for severity, ways in results.get("shift", {}).items():
+        for way, scores in ways.items():
+            row |= _columns(f"{prefix[way]}_severity_{severity}", scores)
+    return row
+
+
+def _columns(prefix: str, scores: Mapping[str, float]) -> Row:
+    return {f"{prefix}_{SHORT.get(name, name)}": value for name, value in scores.items()}
+
+
+def _on_cpu(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def _with_weights(model: LitClassifier, path: str | Path, device: torch.device) -> nn.Module:
+    model.load_state_dict(checkpoints.read(path)["state_dict"])
+    model.eval().to(device)
+    network: nn.Module = model.network  # type: ignore[assignment]
+    return network
+
+
+def _share_of_zeros(network: nn.Module) -> float:
+    """The share of weights that are zero."""
+    weights = torch.cat([weight.detach().flatten() for weight in prunable(network)])
+    return float((weights == 0).float().mean())
