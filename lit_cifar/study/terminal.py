@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from lit_cifar.study.costs import costs, epochs_text, reference, seconds_text
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.wording import count, effect_cell
 from lit_cifar.study.result import StudyResult
@@ -20,7 +21,6 @@ COLUMNS = {
     "test_acc": "test %",
     "mc_test_acc": "MC test %",
     "best_epoch": "best\nepoch",
-    "seconds_per_epoch": "s/epoch",
 }
 """The measures that fit a terminal, with short names."""
 
@@ -35,6 +35,7 @@ def print_result(result: StudyResult, folder: Path, console: Console) -> None:
 def print_answers(result: StudyResult, console: Console) -> None:
     """Print the table of the runs and the answers; those of a study that isn't finished are called interim."""
     console.print(table(result))
+    console.print(cost_table(result))
     if result.is_interim:
         console.print(f"Interim: {count(result.looks[-1].seeds, 'seed')} of at most {result.study.most_seeds}.")
     for line in answer_lines(result):
@@ -62,6 +63,21 @@ def table(result: StudyResult) -> Table:
         cells = [_with_interval(row, column) for column in columns]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
         shown_table.add_row(Text(f"{row['run']}{failed}"), str(row["seeds"]), f"{row['lr']:.2g}", *cells)
+    return shown_table
+
+
+def cost_table(result: StudyResult) -> Table:
+    """What each run costs, and what it takes to the baseline's best loss."""
+    baseline, _ = reference(result)
+    title = f"to {escape(baseline)}'s lowest validation loss: medians of all seeds"
+    shown_table = Table(
+        "run", "parameters", "s/epoch\nalone", "epochs", "seconds", title=title, box=SIMPLE, padding=(0, 1)
+    )
+    shown_table.columns[0].overflow = "fold"
+    for cost in costs(result):
+        parameters = "–" if cost.parameters is None else f"{cost.parameters:,}"
+        seconds = MEASURES["seconds_per_epoch"].text(cost.seconds.mean)
+        shown_table.add_row(Text(cost.run), parameters, seconds, epochs_text(cost), seconds_text(cost))
     return shown_table
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
+from lit_cifar.study.report.costs_table import costs_table
 from lit_cifar.study.report.depth_picture import depth_pictures
 from lit_cifar.study.report.page import Cell, Page, Section, Table
 from lit_cifar.study.report.pictures import (
@@ -27,14 +28,14 @@ from lit_cifar.study.report.pictures import (
     zeros_pictures,
 )
 from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
-from lit_cifar.study.report.wording import count, difference_cell, how_trained, mean_cell, pairs, suggestion
+from lit_cifar.study.report.wording import count, difference_cell, how_timed, how_trained, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Better, estimate
 from lit_cifar.utils.files import replaced_when_complete, write_text
 
-WORTH = ("test_acc", "test_nll", "test_ece", "test_brier", "test_seconds")
+WORTH = ("test_acc", "test_nll", "test_ece", "test_brier")
 MC_WORTH = tuple(f"mc_{column}" for column in WORTH)
-TRAINING = ("val_loss", "val_acc", "best_epoch", "epochs", "seconds_per_epoch", "train_seconds")
+TRAINING = ("val_loss", "val_acc", "best_epoch", "epochs")
 LAYERS = ("dead_units", "twin_units", "zeros")
 NO_BEST = ("epochs", "best_epoch")
 MEANS = (
@@ -118,9 +119,10 @@ def _results(result: StudyResult) -> Section:
     tables = [_summary_table(result, "Test images, one pass without dropout", WORTH)]
     if sampled:
         tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
-    tables.append(_summary_table(result, "Training; seconds depend on the machine and on what else it does", TRAINING))
+    tables += [_summary_table(result, "Training", TRAINING), costs_table(result)]
     pictures = [*depth_pictures(result), *shift_pictures(result)]
-    return Section("Results", text=MEANS + how_trained(result.results), tables=tables, pictures=pictures)
+    text = MEANS + how_trained(result.results) + how_timed(result.timings)
+    return Section("Results", text=text, tables=tables, pictures=pictures)
 
 
 def _mc_dropout(result: StudyResult) -> list[Section]:

@@ -151,9 +151,9 @@ def curves_pictures(result: StudyResult) -> list[Picture]:
         return []
     drawn = figures.learning_curves(kept, result.data_source, runs=list(result.study.runs))
     caption = (
-        "Validation loss and accuracy over epochs and over seconds of training (validation not counted). A run's mean "
-        "and its band, from the lowest to the highest seed, go as far as all its seeds train; the seeds that train on "
-        "are drawn one by one."
+        "Validation loss and accuracy over epochs and over seconds of training (without validation; runs that trained "
+        "side by side slowed each other down). A run's mean and its band, from the lowest to the highest seed, go as "
+        "far as all its seeds train; the seeds that train on are drawn one by one."
     )
     if len(kept) < len(result.histories):
         caption += " Failed runs are left out."

@@ -100,3 +100,19 @@ def how_trained(results: pd.DataFrame) -> str:
         f" {stacked} of {count(len(results), 'run')} were trained side by side as stacks of at most "
         f"{int(results['stack_size'].max())} replicas, so they have no training seconds of their own."
     )
+
+
+QUIET = 0.95
+"""The share of a core that a timed run has, if nothing else is at work."""
+
+
+def how_timed(timings: pd.DataFrame) -> str:
+    """A sentence on the rounds in which runs were timed; empty if there are none."""
+    if timings.empty:
+        return ""
+    share, rounds = timings["cpu_share"].median(), timings["round"].nunique()
+    quiet = "" if share >= QUIET else ": other programs were at work, so the times are too long"
+    return (
+        f" Seconds per epoch are those of runs that trained alone, in {count(rounds, 'round')}; they had {share:.0%} "
+        f"of a core{quiet}. They are one machine's."
+    )

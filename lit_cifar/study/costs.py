@@ -1,0 +1,99 @@
+"""What each run costs beside what it gains: parameters, seconds per epoch, and the way to the baseline's best loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from lit_cifar.study.measures import MEASURES, Measure
+from lit_cifar.study.paired import epochs_to_reach
+from lit_cifar.study.result import StudyResult
+from lit_cifar.study.statistics import Estimate, estimate
+
+NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run gains and costs.
+
+    Args:
+        run: Its name.
+        gain: The measure of the study's first question, with its interval over seeds.
+        parameters: The number of trained parameters; None if every run failed.
+        seconds: Seconds per epoch of a run alone, the geometric mean of its rounds; nan if it wasn't timed.
+        epochs: The epochs to the baseline's lowest validation loss of the same seed, the median over seeds; infinite if
+            most seeds never get there, nan if the baseline has none.
+        never: How many seeds never get there.
+        seeds: How many seeds were compared.
+    """
+
+    run: str
+    gain: Estimate
+    parameters: int | None
+    seconds: Estimate
+    epochs: float
+    never: int
+    seeds: int
+
+    @property
+    def seconds_to_reach(self) -> float:
+        """The seconds that these epochs take."""
+        return self.epochs * self.seconds.mean
+
+
+def reference(result: StudyResult) -> tuple[str, Measure]:
+    """The run that others are compared with, and the measure: those of the first primary question, or of the first."""
+    questions = sorted(result.study.questions, key=lambda question: not question.primary)
+    if not questions:
+        return next(iter(result.study.runs)), MEASURES["test_acc"]
+    return questions[0].baseline, MEASURES[questions[0].measure]
+
+
+def costs(result: StudyResult) -> list[Cost]:
+    """What every run of a study gains and costs, in the order of the study."""
+    return [_cost(result, run) for run in result.study.runs if run in set(result.results["run"])]
+
+
+def epochs_text(cost: Cost) -> str:
+    """The epochs to the baseline's loss for people: a median, or "never"."""
+    if cost.epochs != cost.epochs:
+        return "–"
+    return f"{cost.epochs:g}" if math.isfinite(cost.epochs) else NEVER
+
+
+def seconds_text(cost: Cost) -> str:
+    """The seconds to the baseline's loss for people."""
+    if cost.seconds_to_reach != cost.seconds_to_reach:
+        return "–"
+    return f"{cost.seconds_to_reach:.1f}" if math.isfinite(cost.seconds_to_reach) else NEVER
+
+
+def _cost(result: StudyResult, run: str) -> Cost:
+    rows = result.results[result.results["run"] == run]
+    baseline, measure = reference(result)
+    column = next(name for name, known in MEASURES.items() if known is measure)
+    timings = result.timings
+    timed = timings.loc[timings["run"] == run, "seconds_per_epoch"].tolist() if len(timings) else []
+    parameters = rows["parameters"].dropna().tolist() if "parameters" in rows else []
+    reached = list(_epochs(result, run, baseline))
+    return Cost(
+        run=run,
+        gain=estimate(rows[column].tolist() if column in rows else [], log=measure.scale == "ratio"),
+        parameters=int(parameters[0]) if len(parameters) else None,
+        seconds=estimate(timed, log=True) if timed else estimate([]),
+        epochs=median(reached) if reached else math.nan,
+        never=sum(map(math.isinf, reached)),
+        seeds=len(reached),
+    )
+
+
+def _epochs(result: StudyResult, run: str, baseline: str) -> Iterator[float]:
+    """For each seed, the epochs to the baseline's lowest loss; infinite for a failed run."""
+    finished = result.finished_histories
+    for (name, seed), epochs in finished.items():
+        if name == baseline and (result.results.loc[result.results["run"] == run, "seed"] == seed).any():
+            own = finished.get((run, seed))
+            yield math.inf if own is None else epochs_to_reach(own["val/loss"], epochs["val/loss"].min())
