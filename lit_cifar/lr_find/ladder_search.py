@@ -8,6 +8,9 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
+from typing import Any
+
+from lightning import Callback
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.lr_find.ladder import Rung, climb
@@ -36,13 +39,22 @@ class LadderSearch:
         return json.dumps(content, indent=1)
 
 
-def search_by_ladder(make: MakeSeeded, *, seeds: Sequence[int], on_run: Callable[[ConfirmRun], None]) -> LadderSearch:
+def search_by_ladder(
+    make: MakeSeeded,
+    *,
+    seeds: Sequence[int],
+    on_run: Callable[[ConfirmRun], None],
+    make_callbacks: Callable[[], Sequence[Callback]] = tuple,
+    **trainer_options: Any,
+) -> LadderSearch:
     """Search a learning rate; the one with the lowest mean validation loss over the seeds is chosen.
 
     Args:
         make: Gives a fresh model and its data.
         seeds: The seeds of the short runs, at least three; the first is the range test's, too.
         on_run: Told of each short run.
+        make_callbacks: Gives fresh callbacks for a short run. The range test has none.
+        trainer_options: Arguments of the Trainer, such as `gradient_clip_val`.
 
     Raises:
         UserError: If the range test finds nowhere to look.
@@ -51,11 +63,11 @@ def search_by_ladder(make: MakeSeeded, *, seeds: Sequence[int], on_run: Callable
     def train(pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
         found = []
         for rate, seed in pairs:
-            found.append(short_run(partial(make, seed), rate, EPOCHS))
+            found.append(short_run(partial(make, seed), rate, EPOCHS, callbacks=make_callbacks(), **trainer_options))
             on_run(found[-1])
         return found
 
     with redirect_stderr(StringIO()):  # the Tuner's progress bar can't be turned off
-        curve = range_test(partial(make, seeds[0]), min_lr=LOWEST, max_lr=HIGHEST, steps=300)
+        curve = range_test(partial(make, seeds[0]), min_lr=LOWEST, max_lr=HIGHEST, steps=300, **trainer_options)
     rungs = climb(train, start=curve.start, seeds=seeds, lowest=LOWEST, highest=HIGHEST)
     return LadderSearch(LearningRateSearch(curve, tuple(rung.mean for rung in rungs)), rungs)

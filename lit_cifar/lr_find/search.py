@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from io import StringIO
@@ -183,8 +183,10 @@ class _StepLosses:
             self.found.append(fmean(self._batches))
 
 
-def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_options: Any) -> ConfirmRun:
-    """Train some epochs at one learning rate."""
+def short_run(
+    make: MakeRun, learning_rate: float, epochs: int, *, callbacks: Sequence[Callback] = (), **trainer_options: Any
+) -> ConfirmRun:
+    """Train some epochs at one learning rate, with more callbacks and options of the Trainer."""
     model, data = make(learning_rate)
     validations = _Validations()
     with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +194,7 @@ def short_run(make: MakeRun, learning_rate: float, epochs: int, **trainer_option
             folder,
             max_epochs=epochs,
             val_check_interval=1 / VALIDATIONS,
-            callbacks=[StopOnNonFiniteLoss(), validations],
+            callbacks=[StopOnNonFiniteLoss(), validations, *callbacks],
             **trainer_options,
         )
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -85,6 +86,8 @@ def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
         make,
         seeds=range(run.seed, run.seed + LADDER_SEEDS),
         on_run=lambda short: report(run.label, next(done), short.val_accuracy),
+        make_callbacks=partial(build_callbacks, run.callbacks),
+        **trainer_options(run.trainer),
     )
     write_text(folder / "lr_find.json", found.to_json())
     return {"lr": found.search.learning_rate}

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
 from lightning.pytorch.callbacks import Timer
 
 from lit_cifar.study import run as run_module
 from lit_cifar.study.engines.base import run_all, run_here
-from lit_cifar.study.plan import PlannedRun, plan_runs
+from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.run_parts import build_callbacks, check_run, trainer_options
 from lit_cifar.study.schema import Protocol, Run
 from lit_cifar.study.study_file import parse_study
@@ -105,6 +106,32 @@ def test_callbacks_and_options_are_made() -> None:
     assert trainer_options({"gradient_clip_val": 1}) == {"gradient_clip_val": 1}
     assert trainer_options({}) == {}
 
+
+@pytest.mark.slow
+def test_a_learning_rate_is_searched_with_the_run_s_callbacks_and_options(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[Trainer] = []
+    fit = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda self, *given, **more: trainers.append(self) or fit(self, *given, **more))
+    study = parse_study(SEARCHED, source="s.yaml", name="s")
+    [search] = plan_searches(study, {"source": "folder", "data_dir": str(pictures)})
+    [(_, row, _)] = run_all([search], tmp_path, run_here, lambda *_: None)
+    assert row["status"] == "ok", row["reason"]
+    assert [trainer.gradient_clip_val for trainer in trainers] == [0.5] * len(trainers)
+    timers = [it for trainer in trainers for it in trainer.callbacks if isinstance(it, Timer)]
+    assert len(timers) == len(set(timers)) == len([it for it in trainers if it.max_epochs == 3]) >= 9
+
+
+SEARCHED = """
+title: Searched
+protocol: {learning_rate: search, batch_size: 16, val_size: 30}
+runs:
+  clipped:
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 8}}}
+    callbacks: [{class_path: lightning.pytorch.callbacks.Timer, init_args: {duration: "00:01:00:00"}}]
+    trainer: {gradient_clip_val: 0.5}
+"""
 
 AVERAGING = {
     "EMA": {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.8}},
