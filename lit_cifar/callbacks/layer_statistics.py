@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from lit_cifar.figures import layer_statistics
+from lit_cifar.training.tensorboard import FIGURES
 
 STATISTICS = {
     "mean": ("mean of activations", 0.0),
@@ -97,7 +98,7 @@ class LayerStatistics(Callback):
                 figure = layer_statistics(
                     values, list(layers(pl_module)), words, data_source, ideal=ideal, log=statistic in BY_FACTORS
                 )
-                logger.experiment.add_figure(f"layers/{statistic}", figure, len(values.T) - 1)
+                logger.experiment.add_figure(f"{FIGURES}/layer_{statistic}", figure, len(values.T) - 1)
 
 
 def layers(pl_module: LightningModule) -> Mapping[str, nn.Module]:

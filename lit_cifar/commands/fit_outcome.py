@@ -9,7 +9,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_cifar.training import checkpoints
-from lit_cifar.training.loggers import EventsFile
+from lit_cifar.training.loggers import EventsFile, MetricsFile
 from lit_cifar.training.module import LitClassifier
 
 RESULTS = ("metrics.csv", "test.json", "predictions.csv", "checkpoints/*.ckpt")
@@ -39,10 +39,11 @@ def summary(trainer: Trainer, model: LitClassifier) -> str:
 
 def remove_unless_begun(trainer: Trainer) -> None:
     """Remove the folder of a run that failed before it produced anything, so that failed starts leave no trace."""
-    logger = trainer.logger
-    if not trainer.is_global_zero or not isinstance(logger, EventsFile) or not logger.has_folder:
+    first = trainer.logger
+    events = first.events if isinstance(first, MetricsFile) else first
+    if not trainer.is_global_zero or not isinstance(events, EventsFile) or not events.has_folder:
         return
-    folder = Path(logger.log_dir)
+    folder = Path(events.log_dir)
     if not any(found for pattern in RESULTS for found in folder.glob(pattern)):
-        logger.finalize("failed")
+        events.finalize("failed")
         shutil.rmtree(folder, ignore_errors=True)

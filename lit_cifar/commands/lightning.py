@@ -206,7 +206,8 @@ class LitCifarCLI(LightningCLI):
             folder = run_folder(self.continued)
             step = checkpoints.read(self.continued)["global_step"]
             return run_loggers(folder.parent.parent, folder.parent.name, folder.name, continued_from_step=step)
-        return run_loggers(LOGS / str(self.subcommand), type(self.model.variant).__name__)
+        loggers = run_loggers(LOGS / str(self.subcommand), type(self.model.variant).__name__)
+        return loggers[1:] if self.subcommand == "predict" else loggers  # nothing for TensorBoard
 
     def _last_callbacks(self) -> list[Callback]:
         """Those that come after all others, whose state they save."""

@@ -11,7 +11,7 @@ import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lit_cifar.callbacks.hparams_row import run_settings
+from lit_cifar.callbacks.hparams_row import best_scores, run_settings
 from lit_cifar.callbacks.run_description import describe_run
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.replicas.stack import TrainedReplica
@@ -55,7 +55,7 @@ def write_metrics(trained: TrainedReplica, folder: Path, model: LitClassifier, d
     if trained.training.epochs and not trained.training.failure:
         best = trained.epoch_of(min, "val/loss")
         settings = run_settings(model, data, _optimizer_of(model), trained.replica.seed)
-        write_row(folder, settings, {"best/loss": best["val/loss"], "best/accuracy": best["val/accuracy"]})
+        write_row(folder, settings, best_scores(best["val/loss"], best["val/accuracy"]))
     for logger in loggers:
         logger.finalize("success")
 

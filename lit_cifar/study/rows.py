@@ -10,6 +10,7 @@ from pathlib import Path
 from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
+from lit_cifar.training.tensorboard import remove_events
 from lit_cifar.utils.files import write_text
 from lit_cifar.utils.signals import interruptible
 
@@ -37,6 +38,8 @@ def row_of(run: PlannedRun, folder: Path, work: Callable[[], Row]) -> Row:
         if isinstance(error, OSError) and error.errno in NO_DISK:
             raise OSError(error.errno, f"{run.label}: {error.strerror}", error.filename) from error
         write_text(folder / "traceback.txt", _printable(traceback.format_exc()))
+        if not (folder / "metrics.csv").exists():
+            remove_events(folder)  # TensorBoard would list a training that never began
         return failed(run, _reason(error))
 
 

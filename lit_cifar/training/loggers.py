@@ -66,13 +66,17 @@ class EventsFile(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers.
+        """Log numbers, except the epoch and the layers' statistics.
+
+        These are more than a hundred. They would hide losses and accuracies among the charts, and each would be a
+        column of the HParams tab. TensorBoard has a figure of each statistic, and `metrics.csv` has the numbers.
 
         Raises:
             OSError: If they can't be written. Lightning's method raises a ValueError about the values instead.
         """
+        shown = {name: value for name, value in metrics.items() if name != "epoch" and not name.startswith("layer_")}
         try:
-            super().log_metrics(metrics, step)
+            super().log_metrics(shown, step)
         except ValueError as error:
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
@@ -101,7 +105,7 @@ class MetricsFile(CSVLogger):
         continued_from_step: Rows of earlier steps are kept; 0 starts a new file.
     """
 
-    def __init__(self, events: TensorBoardLogger, continued_from_step: int = 0) -> None:
+    def __init__(self, events: EventsFile, continued_from_step: int = 0) -> None:
         super().__init__(events.save_dir, events.name)
         self.events = events
         self.continued_from_step = continued_from_step

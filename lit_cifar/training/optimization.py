@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
-from torch.optim import Optimizer, SparseAdam
+from torch.optim import SGD, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_cifar.training.muon import MuonWithAdamW
@@ -77,3 +78,10 @@ def _config(scheduler: Literal["one_cycle"] | SchedulerFactory, optimizer: Optim
         return {"scheduler": made}
     monitor = getattr(made, "monitor", None) or "val/loss"
     return {"scheduler": made, "monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}
+
+
+def scheduler_name(scheduler: Scheduler) -> str:
+    """A scheduler's name for people: `constant`, `one_cycle` or the class."""
+    if scheduler is None or isinstance(scheduler, str):
+        return scheduler or "constant"
+    return type(scheduler(SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9))).__name__

@@ -22,19 +22,39 @@ UNFOUNDED = (
 )
 """Patterns of warnings that do not apply here. Warnings about the user's own choices stay."""
 
-ADVICE = ("Tip", "Tensor Cores")
-"""What Lightning's advertisements and its advice about `matmul_precision`, an option here, contain."""
+UNINFORMATIVE = (
+    "Tip",  # advertisements
+    "Tensor Cores",  # advice about `matmul_precision`, an option here
+    "Seed set to",  # config.yaml has it
+    "GPU available: False",
+    "TPU available: False",
+    "LOCAL_RANK: ",
+    "already configured with model summary",
+    "Restoring states from the checkpoint",  # the user has just typed its path
+    "Loaded model weights from",
+)
+"""What messages of Lightning contain that tell users nothing."""
+
+LIGHTNINGS_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.accelerators.cuda",
+    "lightning.fabric.utilities.seed",
+)
+"""The loggers that these messages come from."""
 
 
 def drop_unfounded_advice() -> None:
-    """Ignore the warnings that do not apply here, and Lightning's advertisements."""
+    """Ignore the warnings that do not apply here, and Lightning's messages that tell users nothing."""
     for message in UNFOUNDED:
         warnings.filterwarnings("ignore", message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not any(advice in record.getMessage() for advice in ADVICE)
-    )
+    for name in LIGHTNINGS_LOGGERS:
+        logging.getLogger(name).addFilter(_is_informative)
     # torch's compiler warns on every machine that has the CUDA toolkit and no GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+def _is_informative(record: logging.LogRecord) -> bool:
+    return not any(words in record.getMessage() for words in UNINFORMATIVE)
 
 
 def silence_lightning() -> None:

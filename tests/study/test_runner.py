@@ -105,11 +105,13 @@ def test_study_from_plan_to_report(lit_cifar: Run, arguments: list[object], work
     assert "pictures" in table["data_source"][0]
     assert {"report.html", "report.md", "summary.csv"} <= {path.name for path in folder.iterdir()}
     assert (folder / "figures/learning_curves.png").stat().st_size > 10_000
-    rows = [EventAccumulator(str(path)) for path in folder.rglob("hparams")]
-    assert len(rows) == 4
-    for row in rows:
+    shown = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("events.out.tfevents.*")}
+    trained = {f"runs/{run}/seed_{seed}" for run in ("ELU", "Dropout") for seed in (0, 1)}
+    assert trained < shown, "one run of TensorBoard for each training"
+    for run in trained:
+        row = EventAccumulator(str(folder / run))
         row.Reload()
-        assert {"test/accuracy", "test/nll", "test/ece", "seconds"} <= set(row.Tags()["scalars"])
+        assert {"test/accuracy", "test/nll", "test/ece", "train/total_seconds"} <= set(row.Tags()["scalars"])
     epochs = pd.read_csv(folder / "runs/ELU/seed_0/metrics.csv")
     assert epochs["train/learning_rate"].dropna().unique() == pytest.approx(table["lr"][0])
     assert "ELU, seed 0: test accuracy" in out

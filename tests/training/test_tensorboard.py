@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
 from tensorboard import program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -22,11 +24,13 @@ from torch import Tensor, nn
 
 import variants
 from lit_cifar.callbacks import EpochTime, LearningRateLogger, NetworkGraph
+from lit_cifar.callbacks.hparams_row import run_settings
 from lit_cifar.callbacks.test_figures import last_hidden
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.training.tensorboard import add_to_row, write_row
+from lit_cifar.training.optimization import Scheduler, scheduler_name
+from lit_cifar.training.tensorboard import add_to_row, show_images, write_row
 from variants import DenseVariant
 
 Run = Callable[..., tuple[int, str, str]]
@@ -61,41 +65,45 @@ def test_a_fit_and_its_test_fill_every_tab(lit_cifar: Run, on_pictures: list[obj
     code, _, err = lit_cifar("test", "--ckpt_path", run / "checkpoints/best.ckpt", *on_pictures)
     assert code == 0, err
     _check_fit(events(run))
-    _check_row(events(run / "hparams"), run)
+    _check_row(events(run), run)
+    assert {path.parent for path in Path("logs/fit").rglob("events.*")} == {run}, "one run of TensorBoard"
     _check_test(events(Path("logs/test/AlphaDropout/version_0")), Path("logs/test/AlphaDropout/version_0"))
 
 
 def _check_fit(found: EventAccumulator) -> None:
     tags = found.Tags()
-    assert {"train/learning_rate", "train/images_per_second", "layer_std/hidden_02"} <= set(tags["scalars"])
+    assert {tag.partition("/")[0] for tag in tags["scalars"]} == {"test", "train", "val"}
+    assert {"train/learning_rate", "train/images_per_second"} <= set(tags["scalars"])
     assert {f"{kind}/{name}" for kind in ("weights", "activations") for name in ("hidden_01", "output")} <= set(
         tags["histograms"]
     )
     assert [event.step for event in found.Histograms("weights/output")] == [1]
     assert tags["graph"]
-    assert "layers/std" in tags["images"]
+    assert "visual/layer_std" in tags["images"]
     assert "width: 16" in text(found, "config")
     assert "lit-cifar" in text(found, "command")
     assert "variants.alpha_dropout.AlphaDropout" in text(found, "variant")
     assert "pictures in" in text(found, "data")
     layout = Layout.FromString(found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
-    assert [category.title for category in layout.category] == ["Training", "Layers"]
+    assert [category.title for category in layout.category] == ["All runs", "Training and validation of one run"]
     logged = set(tags["scalars"])
     for chart in (chart for category in layout.category for chart in category.chart):
-        prefixes = [tag.removesuffix(".*") for tag in chart.multiline.tag]
-        assert all(any(tag.startswith(prefix) for tag in logged) for prefix in prefixes), chart.title
+        assert set(chart.multiline.tag) <= logged, chart.title
+    assert all(len(chart.multiline.tag) == 1 for chart in layout.category[0].chart), "a line for each run"
 
 
 def _check_row(found: EventAccumulator, run: Path) -> None:
     row = settings(found)
     assert row["variant"] == "AlphaDropout"
-    assert (row["rate"], row["depth"], row["batch_size"], row["seed"]) == (0.1, 2, 16, 0)
+    assert (row["rate"], row["depth"], row["batch_size"]) == (0.1, 2, 16)
+    assert row["seed"] == "0", "a number would be shown as 0.0000"
+    assert row["scheduler"] == "constant"
     assert row["learning_rate"] == variants.get("AlphaDropout").learning_rate
     scalars = {tag: found.Scalars(tag)[-1].value for tag in found.Tags()["scalars"]}
-    assert set(scalars) == {"best/loss", "best/accuracy", "seconds", "test/accuracy", "test/nll", "test/ece"}
+    assert {tag for tag in scalars if tag.startswith("test/")} == {"test/accuracy", "test/nll", "test/ece"}
     history = pd.read_csv(run / "metrics.csv").groupby("epoch").first()
-    assert scalars["best/loss"] == pytest.approx(history["val/loss"].min())
-    assert scalars["seconds"] > history["train/seconds"].sum()
+    assert scalars["val/best_loss"] == pytest.approx(history["val/loss"].min())
+    assert scalars["train/total_seconds"] > history["train/seconds"].sum()
     tested = pd.read_csv("logs/test/AlphaDropout/version_0/metrics.csv").iloc[0]
     assert scalars["test/accuracy"] == pytest.approx(tested["test/accuracy"])
     assert EXPERIMENT_TAG not in found.summary_metadata, "TensorBoard would take its columns for those of every run"
@@ -190,9 +198,66 @@ def test_the_learning_rate_and_the_speed_of_each_epoch(pictures: Path, tmp_path:
 
 @pytest.mark.parametrize("checkpoint", ["checkpoints/best.ckpt", "checkpoints/by/epoch/best.ckpt"])
 def test_test_scores_go_to_the_row_of_the_checkpoints_run(checkpoint: str, tmp_path: Path) -> None:
-    write_row(tmp_path, {"depth": 2}, {"best/loss": 1.0})
+    write_row(tmp_path, {"depth": 2}, {"val/best_loss": 1.0})
     add_to_row(tmp_path / checkpoint, {"test/accuracy": 0.5})
+    assert events(tmp_path).Scalars("test/accuracy")[0].value == 0.5
+
+
+def test_test_scores_of_an_older_run_go_to_its_folder_of_the_row(tmp_path: Path) -> None:
+    write_row(tmp_path, {}, {"train/loss": 1.0})
+    write_row(tmp_path / "hparams", {"depth": 2}, {"best/loss": 1.0})
+    add_to_row(tmp_path / "checkpoints/best.ckpt", {"test/accuracy": 0.5})
     assert events(tmp_path / "hparams").Scalars("test/accuracy")[0].value == 0.5
+    assert "test/accuracy" not in events(tmp_path).Tags()["scalars"]
+
+
+def test_test_scores_of_a_run_without_events_go_nowhere(tmp_path: Path) -> None:
+    write_row(tmp_path, {}, {"train/loss": 1.0})
+    run = tmp_path / "version_0"
+    run.mkdir()
+    (run / "metrics.csv").write_text("epoch\n0\n")
+    add_to_row(run / "checkpoints/best.ckpt", {"test/accuracy": 0.5})
+    assert not list(run.glob("events.*"))
+    assert "test/accuracy" not in events(tmp_path).Tags()["scalars"]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "name"),
+    [
+        (None, "constant"),
+        ("one_cycle", "one_cycle"),
+        (lambda optimizer: torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 1.0), "CyclicLR"),
+        (torch.optim.lr_scheduler.ReduceLROnPlateau, "ReduceLROnPlateau"),
+    ],
+)
+def test_a_row_tells_the_scheduler(scheduler: Scheduler, name: str) -> None:
+    assert scheduler_name(scheduler) == name
+
+
+def test_a_row_names_regularization_that_is_on() -> None:
+    data = CIFAR10DataModule(source="synthetic", flip=True, mixup=0.2)
+    model = LitClassifier(variants.get("ELU")(), l1=1e-4)
+    row = run_settings(model, data, torch.optim.SGD(nn.Linear(1, 1).parameters()), 3)
+    assert (row["l1"], row["flip"], row["mixup"], row["seed"]) == (1e-4, True, 0.2, "3")
+    assert not {"sparsity", "max_norm", "cutout", "crop_padding"} & set(row)
+
+
+def test_predictions_are_not_among_the_runs(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    run = fit("ELU", *on_pictures, lit_cifar=lit_cifar)
+    code, _, err = lit_cifar("predict", "--ckpt_path", run / "checkpoints/best.ckpt")
+    assert code == 0, err
+    assert Path("logs/predict/ELU/version_0/predictions.csv").is_file()
+    assert not list(Path("logs/predict").rglob("events.*"))
+
+
+def test_images_of_a_folder_are_replaced(tmp_path: Path) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(png, "PNG")
+    for name in ("first", "second"):
+        show_images({name: png.getvalue()}, tmp_path)
+    assert events(tmp_path).Tags()["images"] == ["visual/second"]
+    shown = Image.open(io.BytesIO(events(tmp_path).Images("visual/second")[0].encoded_image_string))
+    assert (shown.size, shown.getpixel((0, 0))) == ((4, 3), (255, 0, 0))
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
 from lit_cifar.study.report.wording import count, difference_cell, how_timed, how_trained, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Better, estimate
+from lit_cifar.training.tensorboard import show_images
 from lit_cifar.utils.files import replaced_when_complete, write_text
 
 WORTH = ("test_acc", "test_nll", "test_ece", "test_brier")
@@ -47,12 +48,14 @@ SELECTION = ("test_acc", "selected_by_acc_test_acc")
 
 
 def write_report(result: StudyResult, folder: Path) -> None:
-    """Write `report.html`, `report.md` and `figures/*.png` into a study's folder."""
+    """Write `report.html`, `report.md` and `figures/*.png` into a study's folder; TensorBoard shows the figures too."""
     page = _page(result)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for picture in (picture for section in page.sections for picture in section.pictures):
+    pictures = [picture for section in page.sections for picture in section.pictures]
+    for picture in pictures:
         with replaced_when_complete(folder / "figures" / f"{picture.name}.png") as unfinished:
             unfinished.write_bytes(picture.png)
+    show_images({picture.name: picture.png for picture in pictures}, folder / "figures")
     write_text(folder / "report.html", _environment(autoescape=True).get_template("report.html.j2").render(page=page))
     # what autoescape is for HTML: every value goes through it
     markdown = _environment(finalize=_escaped_markdown)
