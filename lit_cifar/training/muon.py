@@ -11,8 +11,10 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 class MuonWithAdamW(Optimizer):
-    """torch's Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) for weights [units, inputs], which are all
-    it can train, and torch's AdamW for biases, normalization and kernels of convolutions.
+    """torch's Muon for weight matrices, the only parameters it can train, and torch's AdamW for all others.
+
+    Muon: Jordan et al. 2024, kellerjordan.github.io/posts/muon. AdamW trains biases, normalization and the kernels of
+    convolutions.
 
     Muon's steps are scaled to the size of AdamW's (Liu et al. 2025, arXiv:2502.16982, section 2.2), so that one
     learning rate serves both.
@@ -37,7 +39,7 @@ class MuonWithAdamW(Optimizer):
         groups = list(_groups(params))
         matrices, others = (list(_only(groups, matrix)) for matrix in (True, False))
         muon_options = {"momentum": momentum, "adjust_lr_fn": "match_rms_adamw"}
-        # torch's optimizers refuse to be made of nothing.
+        # torch's optimizers refuse an empty list of parameters.
         self._muon = Muon(matrices, lr, weight_decay, **muon_options) if matrices else None  # type: ignore[arg-type]
         self._adamw = AdamW(others, lr, betas, weight_decay=weight_decay) if others else None
         both = [group for part in self._parts() for group in part.param_groups]

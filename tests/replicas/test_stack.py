@@ -15,6 +15,7 @@ import variants
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.speed.fused_nadam import FusedNAdam
+from lit_cifar.training.schedules import PowerLR
 from tests.replicas.conftest import Train, best_epoch, furthest, small_variant
 
 RUNS = [(0, 1e-3), (1, 1e-3), (0, 1e-2)]
@@ -62,6 +63,10 @@ def test_every_optimizer_family(both_ways: Train, optimizer: str) -> None:
 
 def test_a_hundred_steps_of_one_cycle(both_ways: Train) -> None:
     check_equal(both_ways(small_variant("BatchNorm"), RUNS[1:], scheduler="one_cycle", **HUNDRED_STEPS))
+
+
+def test_a_warm_up_and_power_scheduling(both_ways: Train) -> None:
+    check_equal(both_ways(small_variant("ELU"), RUNS, scheduler=partial(PowerLR, epochs=2), warmup_epochs=2))
 
 
 @pytest.mark.parametrize("sparse", [{"l1": 0.5}, {"sparsity": 0.6}])
