@@ -1,6 +1,6 @@
 """How fast lit_cifar is, as ratios to references in the same run. `make bench` writes `benchmarks/results.md`.
 
-    python -m benchmarks [--images N] [--repeats R] [--threads T] [--only SECTION …] [--output FILE]
+    python -m benchmarks [--images N] [--repeats R] [--threads T] [--gpu-seconds S] [--only SECTION …] [--output FILE]
 
 Contenders take turns, epoch by epoch; figures are medians, ratios the medians of each turn's ratio. The images are
 noise, which changes nothing about the work.
@@ -16,17 +16,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
-import torch
-
 import variants
-from benchmarks.contenders import KERAS_PYTHON, VALIDATION_SHARE, command
-from benchmarks.pace import ROOT, busy_seconds, environment, in_turns, median_ratio
+from benchmarks.contenders import KERAS_PYTHON, command
+from benchmarks.gpu import on_gpu
+from benchmarks.pace import ROOT, environment, in_turns, median_ratio
+from benchmarks.replicas import replicas
+from benchmarks.tables import heading, row
 from lit_cifar.utils.files import write_text
 
 GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at each batch size
@@ -35,8 +37,6 @@ GOALS = {  # reference: the most that an epoch of ours may take, as a ratio, at 
     "a typical Lightning script": {32: 0.4, 128: 0.35, 512: 0.35},
     "Keras on TensorFlow": {32: 0.6, 128: 0.65, 512: 0.75},
 }
-GOAL_ON_GPU = 5.0
-"""How many times as many images a second as an eager loop's."""
 LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
 
 
@@ -44,13 +44,14 @@ def main() -> None:
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the contenders end, too
     title = f"# How fast lit_cifar is\n\n{machine(options)}"
-    parts = [title]
+    lines = [title]
     print(title, flush=True)
     for section in options.only:
-        parts.append(SECTIONS[section](options))
-        print(f"\n{parts[-1]}", flush=True)
-        if options.output:  # after each section: nothing is lost if a later one fails
-            write_text(options.output, "\n\n".join(parts) + "\n")
+        for line in chain([""], SECTIONS[section](options)):
+            lines.append(line)
+            print(line, flush=True)
+            if options.output:  # after each line: nothing is lost if a later one fails
+                write_text(options.output, "\n".join(lines) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=50_000, help="a tenth of them is held out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--gpu-seconds", type=float, default=300, help="for each section on a GPU; what is left says so"
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--output", type=lambda path: Path(path).absolute(), help="Markdown file to write")
     return parser
@@ -86,7 +90,7 @@ def processor() -> str:
     return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
-def training(options: argparse.Namespace) -> str:
+def training(options: argparse.Namespace) -> Iterator[str]:
     """An epoch of ours beside the references."""
     references = {
         "the matrix products alone": "floor",
@@ -95,7 +99,15 @@ def training(options: argparse.Namespace) -> str:
     }
     if KERAS_PYTHON.exists():
         references["Keras on TensorFlow"] = "keras"
-    rows = []
+    note = (
+        "An epoch is training, validation, TensorBoard, `metrics.csv`, checkpoints and the progress bar: "
+        "`lit-cifar fit` with its defaults, ELU 20×100, NAdam. The plain loop logs nothing; the matrix products are of "
+        "training alone."
+    )
+    if not KERAS_PYTHON.exists():
+        note += " Keras was not there: `make bench-keras` installs it."
+    header = ("batch", "reference", "its epoch, s", "ours, s", "ratio", "goal", "")
+    yield from heading("An epoch of training", note, header)
     for batch_size in (32, 128, 512):
         fixed = (options.images, batch_size, options.threads)
         commands = {name: command(contender, *fixed) for name, contender in references.items()}
@@ -105,45 +117,36 @@ def training(options: argparse.Namespace) -> str:
             ratio, goal = median_ratio(ours, theirs), GOALS[name][batch_size]
             met = "met" if ratio <= goal else "missed"
             medians = (f"{median(theirs):.2f}", f"{median(ours):.2f}")
-            rows.append((str(batch_size), name, *medians, f"{ratio:.2f}", f"≤ {goal}", met))
-    header = ("batch", "reference", "its epoch, s", "ours, s", "ratio", "goal", "")
-    note = (
-        "An epoch is training, validation, TensorBoard, `metrics.csv`, checkpoints and the progress bar: "
-        "`lit-cifar fit` with its defaults, ELU 20×100, NAdam. The plain loop logs nothing; the matrix products are of "
-        "training alone."
-    )
-    if not KERAS_PYTHON.exists():
-        note += " Keras was not there: `make bench-keras` installs it."
-    return section("An epoch of training", note, header, rows)
+            yield row(str(batch_size), name, *medians, f"{ratio:.2f}", f"≤ {goal}", met)
 
 
-def each_variant(options: argparse.Namespace) -> str:
+def each_variant(options: argparse.Namespace) -> Iterator[str]:
     """What a technique costs."""
     names = variants.available()
     count = options.images // 5
     seconds = in_turns({name: ours(options, count, 128, "--model.variant", name) for name in names}, options.repeats)
-    rows = [(n, f"{median(took):.2f}", f"{median_ratio(took, seconds['ELU']):.2f}") for n, took in seconds.items()]
-    return section("Each variant", f"{count} images, batches of 128.", ("variant", "epoch, s", "ratio to ELU"), rows)
+    yield from heading("Each variant", f"{count} images, batches of 128.", ("variant", "epoch, s", "ratio to ELU"))
+    for name, took in seconds.items():
+        yield row(name, f"{median(took):.2f}", f"{median_ratio(took, seconds['ELU']):.2f}")
 
 
-def growth(options: argparse.Namespace) -> str:
+def growth(options: argparse.Namespace) -> Iterator[str]:
     """How an epoch's time grows with what there is to do."""
     count = options.images // 5
 
-    def knob(name: str, value: int) -> list[object]:
+    def with_option(name: str, value: int) -> list[object]:
         return ours(options, count, 128, "--model.variant", "ELU", f"--model.variant.{name}", value)
 
     grown = {
-        "depth": {n: knob("depth", n) for n in (5, 10, 20, 40)},
-        "width": {n: knob("width", n) for n in (50, 100, 200, 400)},
+        "depth": {n: with_option("depth", n) for n in (5, 10, 20, 40)},
+        "width": {n: with_option("width", n) for n in (50, 100, 200, 400)},
         "batch size": {n: ours(options, count, n) for n in (32, 128, 512)},
         "images": {n: ours(options, n, 128) for n in (count // 4, count // 2, count)},
     }
-    rows = []
+    yield from heading("How cost grows", f"ELU, {count} images unless said, seconds an epoch.", ("of", "seconds"))
     for what, sizes in grown.items():
         seconds = in_turns({str(size): its_command for size, its_command in sizes.items()}, options.repeats)
-        rows.append((what, "; ".join(f"{size}: {median(took):.3f}" for size, took in seconds.items())))
-    return section("How cost grows", f"ELU, {count} images unless said, seconds an epoch.", ("of", "seconds"), rows)
+        yield row(what, "; ".join(f"{size}: {median(took):.3f}" for size, took in seconds.items()))
 
 
 def ours(options: argparse.Namespace, images: int, batch_size: int, *arguments: object) -> list[object]:
@@ -151,32 +154,7 @@ def ours(options: argparse.Namespace, images: int, batch_size: int, *arguments: 
     return command("ours", images, batch_size, options.threads, *arguments)
 
 
-def on_gpu(options: argparse.Namespace) -> str:
-    """What a GPU makes of it, beside an eager loop there."""
-    if not torch.cuda.is_available():
-        return "## On a GPU\n\nThis machine has none."
-    count = options.images * (VALIDATION_SHARE - 1) // VALIDATION_SHARE
-    rows = []
-    for batch_size in (128, 512, 2048):
-        commands = {"eager loop": command("plain-loop", options.images, batch_size, options.threads)}
-        for precision in ("32-true", "bf16-mixed"):
-            arguments = ("--model.variant", "ELU", "--trainer.precision", precision)
-            commands[f"lit_cifar, {precision}"] = ours(options, options.images, batch_size, *arguments)
-        seconds = in_turns(commands, options.repeats)
-        for name, took in seconds.items():
-            busy = busy_seconds(commands[name]) / median(took)
-            ratio = median_ratio(seconds["eager loop"], took)
-            met = "" if name == "eager loop" else "met" if ratio >= GOAL_ON_GPU else "missed"
-            rows.append((str(batch_size), name, f"{count / median(took):,.0f}", f"{busy:.0%}", f"{ratio:.1f}", met))
-    header = ("batch", "", "images a second", "GPU busy", "ratio to the eager loop", f"goal: {GOAL_ON_GPU:.0f}")
-    note = (
-        f"{torch.cuda.get_device_name()}. Training images, by the time of an epoch with its validation; busy is the "
-        "time of kernels and copies in an epoch of its own, of the median epoch's. The eager loop is the plain loop."
-    )
-    return section("On a GPU", note, header, rows)
-
-
-def start_up(options: argparse.Namespace) -> str:
+def start_up(options: argparse.Namespace) -> Iterator[str]:
     """What people wait for before anything happens."""
     fit = ["fit", "--model.variant", "ELU", "--data.source", "synthetic", "--trainer.enable_progress_bar", "false"]
     one_step = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
@@ -188,48 +166,41 @@ def start_up(options: argparse.Namespace) -> str:
         "lit-cifar fit --help": [*LIT_CIFAR, "fit", "--help"],
         "lit-cifar fit of one step, synthetic images and pictures included": [*LIT_CIFAR, *fit, *one_step],
     }
-    rows = []
+    note = "From command to exit, and the most memory that a process of it took."
+    yield from heading("Starting", note, ("command", "seconds", "peak memory, MiB"))
     for name, program in commands.items():
         seconds, peaks = zip(*(_cost(program) for _ in range(options.repeats)), strict=True)
-        rows.append((name, f"{median(seconds):.2f}", f"{median(peaks):.0f}"))
-    note = "From command to exit, and the most memory that a process of it took."
-    return section("Starting", note, ("command", "seconds", "peak memory, MiB"), rows)
+        yield row(name, f"{median(seconds):.2f}", f"{median(peaks):.0f}")
 
 
-def workers(options: argparse.Namespace) -> str:
+def workers(options: argparse.Namespace) -> Iterator[str]:
     """What worker processes buy a study."""
     study = ["--variants", "ELU,SELU", "--seeds", "4", "--max_epochs", "4", "--data.source", "synthetic"]
-    rows = []
-    for count in dict.fromkeys((1, options.threads)):
-        took, _ = _cost([*LIT_CIFAR, "compare", *study, "--workers", str(count)])
-        rows.append((str(count), f"{took:.0f}"))
     note = "A study of eight runs of four epochs, from command to report, once each; every run has one thread."
-    return section("Worker processes", note, ("workers", "seconds"), rows)
+    yield from heading("Worker processes", note, ("workers", "seconds"))
+    for count in dict.fromkeys((1, options.threads)):
+        took, _ = _cost([*LIT_CIFAR, "compare", *study, "--replicas", "0", "--workers", str(count)])
+        yield row(str(count), f"{took:.0f}")
 
 
-def mc_dropout(options: argparse.Namespace) -> str:
+def mc_dropout(options: argparse.Namespace) -> Iterator[str]:
     """What `benchmarks/mc_dropout.py` prints."""
     arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
     program = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
     printed = subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return f"## MC dropout\n\n```\n{printed.stdout.strip()}\n```"
+    yield from ("## MC dropout", "", "```", printed.stdout.strip(), "```")
 
 
-SECTIONS: Mapping[str, Callable[[argparse.Namespace], str]] = {
+SECTIONS: Mapping[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "training": training,
     "variants": each_variant,
     "growth": growth,
     "gpu": on_gpu,
+    "replicas": replicas,
     "start-up": start_up,
     "workers": workers,
     "mc-dropout": mc_dropout,
 }
-
-
-def section(title: str, note: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-    return f"## {title}\n\n{note}\n\n" + "\n".join(lines)
 
 
 def _cost(program: Sequence[str]) -> tuple[float, float]:

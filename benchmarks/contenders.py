@@ -25,41 +25,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import variants
+from benchmarks.noise import FOREVER, VALIDATION_SHARE, RandomSource, device, random_images, wait_for
 from benchmarks.pace import ROOT, Tick
+from benchmarks.stacked import modelbatch, stack
 from lit_cifar.commands.lightning import LitCifarCLI
-from lit_cifar.data.sources import CIFAR10_CLASSES, ImageSet, Source
+from lit_cifar.data.sources import ImageSet
 from lit_cifar.utils.warnings import silence_lightning
 
-FOREVER = 1000
 KERAS_PYTHON = ROOT / ".venv-keras/bin/python"
-VALIDATION_SHARE = 10
-"""One image in so many is held out: 5,000 of 50,000."""
-
-
-def random_images(count: int) -> ImageSet:
-    """Noise: what the pictures show doesn't change the work."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return ImageSet(images, torch.arange(count) % 10)
-
-
-class RandomSource(Source):
-    """The same noise for every contender."""
-
-    name = "noise"
-    class_names = CIFAR10_CLASSES
-
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
-
-    def prepare(self) -> None:
-        pass
-
-    def train(self) -> ImageSet:
-        return self.images
-
-    def test(self) -> ImageSet:
-        return self.images
 
 
 class Gate(Callback):
@@ -95,23 +68,14 @@ def ours(tick: Tick, images: ImageSet, batch_size: int, *arguments: str) -> None
     _CLI([*options, *(arguments or ["--model.variant", "ELU"])], images, tick)
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _wait_for(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 @torch.no_grad()
 def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """The matrix products of forward and backward passes over the training images, and nothing else."""
-    device = _device()
+    where = device()
     sizes = [3072] + [100] * 20 + [10]
-    weights = [torch.randn(outputs, inputs, device=device) for inputs, outputs in pairwise(sizes)]
+    weights = [torch.randn(outputs, inputs, device=where) for inputs, outputs in pairwise(sizes)]
     steps = len(images) * (VALIDATION_SHARE - 1) // VALIDATION_SHARE // batch_size
-    signals = [torch.randn(batch_size, size, device=device) for size in sizes]
+    signals = [torch.randn(batch_size, size, device=where) for size in sizes]
 
     while True:
         tick()
@@ -122,16 +86,16 @@ def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
                 signals[position + 1].T @ signals[position]
                 if position:
                     signals[position + 1] @ weights[position]
-        _wait_for(device)
+        wait_for(where)
 
 
 def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
     """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
-    device = _device()
+    where = device()
     held_out = len(images) // VALIDATION_SHARE
-    pictures, labels = images.images.flatten(1).to(device), images.labels.to(device)
-    mean, std = torch.full((3072,), 127.5, device=device), torch.full((3072,), 74.0, device=device)
-    network = variants.get("ELU")().build((3, 32, 32), 10).to(device)
+    pictures, labels = images.images.flatten(1).to(where), images.labels.to(where)
+    mean, std = torch.full((3072,), 127.5, device=where), torch.full((3072,), 74.0, device=where)
+    network = variants.get("ELU")().build((3, 32, 32), 10).to(where)
     optimizer = torch.optim.NAdam(network.parameters(), lr=2e-4)
 
     def loss_of(indices: Tensor) -> Tensor:
@@ -139,14 +103,14 @@ def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
 
     while True:
         tick()
-        for indices in (torch.randperm(len(images) - held_out, device=device) + held_out).split(batch_size):
+        for indices in (torch.randperm(len(images) - held_out, device=where) + held_out).split(batch_size):
             optimizer.zero_grad()
             loss_of(indices).backward()
             optimizer.step()
         with torch.no_grad():
-            for indices in torch.arange(held_out, device=device).split(batch_size):
+            for indices in torch.arange(held_out, device=where).split(batch_size):
                 loss_of(indices)
-        _wait_for(device)
+        wait_for(where)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
@@ -217,6 +181,8 @@ CONTENDERS: dict[str, Callable[..., None]] = {
     "floor": floor,
     "plain-loop": plain_loop,
     "lightning-script": lightning_script,
+    "stack": stack,
+    "modelbatch": modelbatch,
 }
 
 

@@ -8,9 +8,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *([before] if before else [])])}
 
 
+class BudgetSpentError(Exception):
+    """The time that contenders were given is over."""
+
+
 class Contender:
     """A program that runs one epoch for each line it reads and prints its seconds as JSON.
 
@@ -39,6 +44,7 @@ class Contender:
     """
 
     def __init__(self, command: Sequence[object]) -> None:
+        self._is_over = False
         self._folder = tempfile.TemporaryDirectory()
         self._errors = Path(self._folder.name, "errors.txt")
         with self._errors.open("w") as errors:
@@ -67,13 +73,21 @@ class Contender:
     def _ask(self, what: str) -> dict[str, float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended, which shows below
+            self._process.stdin.write(f"{what}\n")
+            self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith('{"seconds"'):
                 answer: dict[str, float] = json.loads(line)
                 return answer
+        if self._is_over:
+            raise BudgetSpentError
         raise RuntimeError(f"A contender ended early: {self._errors.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """End the program, because its time is over."""
+        self._is_over = True
+        self._process.kill()
 
     def __enter__(self) -> Contender:
         return self
@@ -114,11 +128,18 @@ def on_gpu_seconds(events: Iterable[Any]) -> float:
     return sum(event.time_range.elapsed_us() for event in events if event.device_type == DeviceType.CUDA) / 1e6
 
 
-def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each one's epochs, round by round; the first round is for warming up and left out."""
+def in_turns(
+    commands: Mapping[str, Sequence[object]], repeats: int, *, budget: float | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each one's epochs, round by round; the first round is for warming up and left out.
+
+    Raises:
+        BudgetSpentError: if all that takes more seconds than the budget.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     with ExitStack() as stack:
         contenders = {name: stack.enter_context(Contender(command)) for name, command in commands.items()}
+        stack.enter_context(_within(budget, contenders.values()))
         for round_ in range(repeats + 1):
             for name, contender in contenders.items():
                 took = contender.epoch()
@@ -128,9 +149,28 @@ def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str
     return seconds
 
 
-def busy_seconds(command: Sequence[object]) -> float:
-    """Seconds for which a contender keeps a GPU busy in an epoch, its second; see `Contender.busy`."""
-    with Contender(command) as contender:
+@contextmanager
+def _within(budget: float | None, contenders: Iterable[Contender]) -> Iterator[None]:
+    """Stop contenders that are still at work when so many seconds are over."""
+    if budget is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, budget), lambda: [contender.stop() for contender in contenders])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def busy_seconds(command: Sequence[object], *, budget: float | None = None) -> float:
+    """Seconds for which a contender keeps a GPU busy in an epoch, its second; see `Contender.busy`.
+
+    Raises:
+        BudgetSpentError: if that takes more seconds than the budget.
+    """
+    with Contender(command) as contender, _within(budget, [contender]):
         contender.epoch()
         return contender.busy()
 
