@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,13 @@ from lit_cifar.lr_find.curve import read_curve
 from lit_cifar.lr_find.ladder import Rung
 from lit_cifar.lr_find.ladder_search import LadderSearch
 from lit_cifar.lr_find.search import STEP, ConfirmRun, LearningRateSearch
+from lit_cifar.study import runner
 from lit_cifar.study.answers import answer_questions, summarize
 from lit_cifar.study.environment import environment
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Protocol, Question, Study
 from lit_cifar.uncertainty import sample_points
+from tests.study.tiny_study import STUDY
 
 SEEDS = 8
 RUNS = {  # name: variant, learning rate, final accuracy, epochs' time constant, seconds an epoch, has dropout
@@ -196,3 +199,16 @@ def study_result() -> StudyResult:
 def quick_result() -> StudyResult:
     """The same study, quick, on synthetic images."""
     return make_result(make_study().quickly(), "synthetic shapes (CIFAR-10 could not be had)")
+
+
+@pytest.fixture
+def arguments(workspace: Path, pictures: Path) -> list[object]:
+    """The options of `compare` for the tiny study."""
+    (workspace / "tiny.yaml").write_text(STUDY)
+    return ["--study", "tiny.yaml", "--data.source", "folder", "--data.data_dir", pictures]
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures take longer than the tiny study."""
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
