@@ -23,6 +23,7 @@ from lit_cifar.study.environment import environment
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Protocol, Question, Study
 from lit_cifar.uncertainty import sample_points
+from tests.study.report_page import NAME, Page, written
 from tests.study.tiny_study import STUDY
 
 SEEDS = 8
@@ -212,3 +213,48 @@ def arguments(workspace: Path, pictures: Path) -> list[object]:
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pictures take longer than the tiny study."""
     monkeypatch.setattr(runner, "write_report", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def folder(study_result, tmp_path_factory) -> Path:
+    return written(study_result, tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def markdown(folder) -> str:
+    return (folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def quick_folder(quick_result, tmp_path_factory) -> Path:
+    return written(quick_result, tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="module")
+def odd_folder(tmp_path_factory) -> Path:
+    """A study whose names, reasons and data are as awkward as can be, and of which every run failed."""
+    question = Question(ask=f"Is {NAME} better?", treatment=NAME, baseline="ELU", margin=0.01)
+    runs = {NAME: {"model": {"variant": NAME}}, "ELU": {"model": {"variant": "ELU"}, "learning_rate": 0.001}}
+    study = Study(title=NAME, description=NAME, runs=runs, seeds=2, questions=[question])
+    results = pd.DataFrame(
+        {"run": run, "variant": run, "seed": seed, "lr": "variant", "status": "failed", "reason": f"{NAME}\nno | more"}
+        for run in runs
+        for seed in range(2)
+    )
+    histories = {(run, seed): pd.DataFrame() for run in runs for seed in range(2)}
+    answers = answer_questions(study, results, histories)
+    result = StudyResult(
+        study=study,
+        results=results,
+        summary=summarize(results),
+        answers=answers,
+        histories=histories,
+        data_source=NAME,
+        command=NAME,
+    )
+    return written(result, tmp_path_factory.mktemp("odd"))

@@ -3,115 +3,20 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from lit_cifar.study.answers import answer_questions, summarize
+from lit_cifar.study.answers import answer_questions
 from lit_cifar.study.looks import Look
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.report import pictures
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.report.wording import mean_cell, suggestion
-from lit_cifar.study.result import StudyResult
-from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.verdicts import VERDICT_RULE
-
-VOID = {"meta", "link", "img", "br"}
-NAME = "<script>alert('1')</script> | $a_b$ *x* `y` & ![z](http://evil.example/z.png)"
-CHROMIUM = shutil.which("chromium")
-
-
-class Page(HTMLParser):
-    """A page taken apart: its elements, and its text outside of style and script."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.text = " ".join(f"{self.text} {data}".split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def number_of(self, tag: str, css_class: str) -> int:
-        return sum(css_class in (attributes.get("class") or "").split() for attributes in self.all(tag))
-
-
-def written(result: StudyResult, folder: Path) -> Path:
-    """A report with small figures, which are drawn faster."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "DPI", 20)
-        write_report(result, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(study_result, tmp_path_factory) -> Path:
-    return written(study_result, tmp_path_factory.mktemp("full"))
-
-
-@pytest.fixture(scope="module")
-def page(folder) -> Page:
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def markdown(folder) -> str:
-    return (folder / "report.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def quick_folder(quick_result, tmp_path_factory) -> Path:
-    return written(quick_result, tmp_path_factory.mktemp("quick"))
-
-
-@pytest.fixture(scope="module")
-def odd_folder(tmp_path_factory) -> Path:
-    """A study whose names, reasons and data are as awkward as can be, and of which every run failed."""
-    question = Question(ask=f"Is {NAME} better?", treatment=NAME, baseline="ELU", margin=0.01)
-    runs = {NAME: {"model": {"variant": NAME}}, "ELU": {"model": {"variant": "ELU"}, "learning_rate": 0.001}}
-    study = Study(title=NAME, description=NAME, runs=runs, seeds=2, questions=[question])
-    results = pd.DataFrame(
-        {"run": run, "variant": run, "seed": seed, "lr": "variant", "status": "failed", "reason": f"{NAME}\nno | more"}
-        for run in runs
-        for seed in range(2)
-    )
-    histories = {(run, seed): pd.DataFrame() for run in runs for seed in range(2)}
-    answers = answer_questions(study, results, histories)
-    result = StudyResult(
-        study=study,
-        results=results,
-        summary=summarize(results),
-        answers=answers,
-        histories=histories,
-        data_source=NAME,
-        command=NAME,
-    )
-    return written(result, tmp_path_factory.mktemp("odd"))
+from tests.study.report_page import Page, written
 
 
 def test_it_writes_both_reports_and_all_figures(folder):
@@ -157,25 +62,6 @@ def test_an_answer_shows_means_difference_and_corrected_p(study_result, page, ma
     assert text in page.text
 
 
-def test_the_page_loads_nothing(page, folder):
-    addresses = [
-        value for _, attributes in page.elements for key, value in attributes.items() if key in {"src", "href"}
-    ]
-    assert addresses
-    assert all(re.match(r"data:|#section-\d+$", address) for address in addresses)
-    assert all("src" not in script for script in page.all("script"))
-    assert not re.search(r"https?:|url\(|@import", (folder / "report.html").read_text(encoding="utf-8"))
-
-
-def test_links_and_labels_lead_somewhere(page):
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {link["href"][1:] for link in page.all("a")} <= set(ids)
-    assert {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes} <= set(
-        ids
-    )
-
-
 def test_figures_are_inside_the_page_and_said_in_words(page, folder, study_result):
     images = page.all("img")
     assert len(images) == 10
@@ -209,16 +95,6 @@ def test_mc_dropout_is_shown_with_what_its_probabilities_are_worth(study_result,
     assert "Curves are those of 4 of the 16 networks" in page.text
     assert "## MC dropout" in markdown
     assert "](figures/reliability.png)" in markdown
-
-
-def test_tables_can_be_sorted_and_scrolled(page):
-    sorted_by = [th for th in page.all("th") if "aria-sort" in th]
-    assert len(sorted_by) == len(page.all("button")) > 20
-    assert {th["aria-sort"] for th in sorted_by} == {"none"}
-    assert page.number_of("div", "scroll") == len(page.all("table"))
-    assert all(scroll["tabindex"] == "0" for scroll in page.all("div") if scroll.get("class") == "scroll")
-    values = [float(cell["data-value"]) for cell in page.all("td") if "data-value" in cell]
-    assert len(values) > 50
 
 
 def test_the_best_means_are_marked(page, markdown):
@@ -303,24 +179,6 @@ def test_a_quick_study_on_other_images_says_so_first(quick_folder):
     assert page.number_of("strong", "unknown") == 5
 
 
-def test_names_are_harmless_in_html(odd_folder):
-    page = Page((odd_folder / "report.html").read_text(encoding="utf-8"))
-    assert len(page.all("script")) == 1
-    assert {image["src"][:5] for image in page.all("img")} == {"data:"}
-    assert page.text.count(NAME) > 10
-
-
-def test_names_are_harmless_in_markdown(odd_folder):
-    text = (odd_folder / "report.md").read_text(encoding="utf-8")
-    assert text.count(NAME) == text.count(f"\n    {NAME}\n") == 1  # the command, as code
-    assert text.count(r"\<script\>") > 5
-    assert text.replace(NAME, "").count("](http") == text.count(r"\](http")
-    rows = [line for line in text.splitlines() if line.startswith("|") and "no " in line and "more" in line]
-    assert len(rows) == 4
-    assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
-    assert html.unescape(re.sub(r"\\(.)", r"\1", text.splitlines()[0])) == f"# {NAME}"
-
-
 def test_a_study_of_failures_is_still_reported(odd_folder):
     page = Page((odd_folder / "report.html").read_text(encoding="utf-8"))
     for text in (
@@ -350,56 +208,6 @@ def test_figures_are_small(study_result, tmp_path):
         assert path.stat().st_size < 150_000
         with Image.open(path) as image:
             assert image.width == 930
-
-
-def dom_in_browser(page: Path, tmp_path: Path) -> tuple[str, str]:
-    """The page's elements after its scripts have run, and what the browser says on the way."""
-    done = subprocess.run(  # noqa: S603
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
-            *("--enable-logging=stderr", "--v=0", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"),
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium isn't installed")
-def test_a_browser_shows_it_without_complaints_and_sorts_it(folder, tmp_path):
-    source = (folder / "report.html").read_text(encoding="utf-8")
-    clicks = """<script>
-        const table = document.querySelector("table"), buttons = table.querySelectorAll("button");
-        const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent).join(";");
-        const said = [];
-        for (const column of [2, 2, 0]) { buttons[column].click(); said.push(order()); }
-        const states = [...table.querySelectorAll("th[aria-sort]")].map(th => th.ariaSort).join(" ");
-        document.title = [...said, states].join("/");
-    </script></body>"""
-    clicked = tmp_path / "clicked.html"
-    clicked.write_text(source.replace("</body>", clicks), encoding="utf-8")
-    dom, log = dom_in_browser(clicked, tmp_path)
-    assert "CONSOLE" not in log
-    title = html.unescape(re.search("<title>(.*)</title>", dom)[1])
-    rising, falling, by_name, states = title.split("/")
-    assert rising.split(";") == ["ELU", "AlphaDropout", "SELU", "AlphaDropout, one-cycle", "BatchNorm"]
-    assert falling.split(";") == rising.split(";")[::-1]
-    assert by_name.split(";") == ["AlphaDropout", "AlphaDropout, one-cycle", "BatchNorm", "ELU", "SELU"]
-    assert states == "ascending none none none none none none"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium isn't installed")
-def test_a_browser_would_refuse_to_load_anything_and_say_so(folder, tmp_path):
-    source = (folder / "report.html").read_text(encoding="utf-8")
-    loading = tmp_path / "loading.html"
-    loading.write_text(source.replace("</body>", '<img src="http://localhost:9/x.png"></body>'), encoding="utf-8")
-    assert "CONSOLE" in dom_in_browser(loading, tmp_path)[1]
 
 
 @pytest.mark.parametrize(("suggested", "words"), [(2.3e-4, "suggests 0.00023"), (None, "suggests none")])

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from lit_cifar.data.sources.cifar10 import FOLDER_NAME, Archive
+from tests.data.sources.drawn import LAYOUT, draw
 
 IMAGES_PER_BATCH = 4
 
@@ -155,3 +156,15 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seven gray pictures, of brightness 0, 10, 20 … in the order in which they are to be found."""
+    brightness = 0
+    for split, classes in LAYOUT.items():
+        for name in sorted(classes):
+            for file in sorted(classes[name]):
+                draw(tmp_path / "data" / split / name / file, brightness)
+                brightness += 10
+    return tmp_path / "data"

@@ -1,0 +1,100 @@
+"""Mistakes on the command line, and runs that fail, end in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.commands.small_runs import SMALL, Run
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("out.txt", ".csv or .parquet"), ("file/out.csv", "can't be written to file/out.csv")]
+)
+def test_an_output_that_can_not_be_written_is_found_before_the_work(
+    name: str, message: str, with_dropout: Path, lit_cifar: Run, pictures: Path
+) -> None:
+    Path("file").write_text("not a folder")
+    code, out, err = lit_cifar(
+        "predict", "--ckpt_path", with_dropout, "--data.pictures", pictures, "--predictions.output", name
+    )
+    assert code != 0
+    assert message in err
+    assert "Predictions of" not in out
+
+
+def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: list[object]) -> None:
+    code, _, err = lit_cifar(
+        "test", "--ckpt_path", fitted / "checkpoints/best.ckpt", *on_pictures, "--model.mc_samples", 10
+    )
+    assert code != 0
+    assert "it has no dropout layers" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--model.variant", "SLU"], "Did you mean 'SELU'?"),
+        (["fit"], "Which variant?"),
+        (["fit", "--model.variant", "SELU", "--model.variant.depth", "0"], "depth=0 is too small"),
+        (["fit", "--model.variant", "SELU", "--model.variant.depth", "deep"], "depth"),
+        (["fit", "--model.variant", "AlphaDropout", "--model.variant.rate", "1.5"], "rate=1.5 is out of range"),
+        (["fit", "--model.variant", "ELU", "--model.learning_rate", "-1"], "--model.learning_rate -1"),
+        (["fit", "--model.variant", "ELU", "--model.mc_samples", "-1"], "--model.mc_samples -1"),
+        (["fit", "--model.variant", "ELU", "--data.severity", "6"], "--data.severity 6"),
+        (["fit", "--model.variant", "ELU", "--data.batch_size", "0"], "--data.batch_size 0"),
+        (["fit", "--model.variant", "ELU", "--data.source", "folder", "--data.data_dir", "nowhere"], "nowhere"),
+        (["test"], "--ckpt_path"),
+        (["test", "--ckpt_path", "nowhere.ckpt"], "There is no checkpoint nowhere.ckpt"),
+        (["fly"], "There is no command 'fly'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, lit_cifar: Run, workspace: Path) -> None:
+    code, _, err = lit_cifar(*arguments)
+    assert code != 0
+    assert message in err
+    assert err.count("lit-cifar: error:") == 1
+    assert "Traceback" not in err
+    assert not any(workspace.rglob("*.ckpt"))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(lit_cifar: Run, workspace: Path) -> None:
+    Path("text.ckpt").write_text("hello")
+    Path("cut.ckpt").write_bytes(b"PK\x03\x04 and no more")
+    torch.save({"weights": torch.zeros(1)}, "foreign.ckpt")
+    for name in ("text", "cut", "foreign"):
+        code, _, err = lit_cifar("test", "--ckpt_path", f"{name}.ckpt")
+        assert code != 0
+        assert f"{name}.ckpt" in err
+        assert "Traceback" not in err
+
+
+def test_val_size_too_large(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *on_pictures, "--data.val_size", 119)
+    assert code != 0
+    assert "--data.val_size 119 is too large" in err
+
+
+def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_good_checkpoint(
+    lit_cifar: Run, on_pictures: list[object], workspace: Path
+) -> None:
+    code, _, err = lit_cifar(
+        "fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--model.optimizer", "SGD", "--model.learning_rate", 1e30
+    )
+    assert code != 0
+    assert "The loss became" in err
+    for path in workspace.rglob("*.ckpt"):
+        assert all(w.isfinite().all() for w in torch.load(path)["state_dict"].values())
+
+
+def test_a_logs_folder_that_can_not_be_written(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    Path("logs").write_text("a file where the folder should be")
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *SMALL, *on_pictures, "--trainer.max_epochs", 1)
+    assert code != 0
+    assert "logs" in err
+    assert "Traceback" not in err
+    assert [path.name for path in workspace.iterdir()] == ["logs"]
