@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from lit_cifar.data.batches import Batch
+from lit_cifar.speed.comparison import Gradients, differing, eager_gradients
 from lit_cifar.speed.hooks import overrides
 from lit_cifar.speed.memory import arrange, contiguous_groups, keep_freed_memory
 from lit_cifar.utils.errors import UserError
@@ -77,14 +78,15 @@ class CompiledGradients:
 
     Forward and backward pass are traced together, so neither autograd's graph nor a Python call per layer is left; on a
     GPU the whole step is one CUDA graph. Random numbers are drawn as eager torch draws them, so the gradients are the
-    same but for rounding.
+    same but for rounding; that is checked on the example batch.
 
     Args:
         network: Takes images and returns logits; in the mode and on the device in which it will be trained.
         loss_function: A function at a module's top level, so that networks of the same kind share compiled code.
-        batch: Images [B, C, H, W] and labels [B] of the size to come, used for tracing only.
+        batch: Images [B, C, H, W] and labels [B] of the size to come, used for tracing and checking only.
 
     Raises:
+        ValueError: if the compiled step gives other gradients than the eager one.
         Exception: if torch can't compile this network here; there are many kinds.
     """
 
@@ -98,11 +100,31 @@ class CompiledGradients:
         self._interrupted = False
         self._written = _buffers_written_into(network, batch)
         self._compiled = torch.compile(_gradients, fullgraph=True, dynamic=False, options=_options(batch))
-        before = {name: buffer.clone() for name, buffer in self._written.items()}
-        with _random_numbers_kept(batch), _without_hints():
+        with self._state_kept(batch), _without_hints():
+            self(batch)
+        with self._state_kept(batch):
             _, _, found = self(batch)
+        self._check(found, batch)
         if not batch[1].is_cuda:  # CUDA's optimizers take all parameters at once wherever they lie
             _move_as_gradients(found)
+
+    def _check(self, found: Gradients, batch: Batch) -> None:
+        """Raise ValueError where the eager step gives other gradients than those found."""
+        with self._state_kept(batch):
+            expected = eager_gradients(self._network, self._loss_function, batch)
+        names = differing(self._parameters, found, expected)
+        if names:
+            raise ValueError(
+                f"its gradient of {names[0]} isn't that of the eager step. Layers that draw random numbers for tensors "
+                "that aren't contiguous, or keep state outside of buffers, can cause that."
+            )
+
+    @contextmanager
+    def _state_kept(self, batch: Batch) -> Iterator[None]:
+        """Restore buffers and random number generators after the block."""
+        before = {name: buffer.clone() for name, buffer in self._written.items()}
+        with _random_numbers_kept(batch):
+            yield
         for name, buffer in self._written.items():
             buffer.copy_(before[name])
 
@@ -117,7 +139,7 @@ class CompiledGradients:
         return batch[1].shape == self.labels_shape and trainer.accumulate_grad_batches == 1
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor | None]]]:
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Gradients]:
         """A batch's mean loss, its totals [3], and each parameter with its gradient; frozen ones have None.
 
         The last gradients are released first: the new ones reuse their memory, which is still in the caches.
@@ -173,7 +195,7 @@ def _buffers_written_into(network: nn.Module, batch: Batch) -> dict[str, Tensor]
     return {name: buffer for name, buffer in network.named_buffers() if not torch.equal(buffer, after[name])}
 
 
-def _move_as_gradients(found: Sequence[tuple[nn.Parameter, Tensor | None]]) -> None:
+def _move_as_gradients(found: Gradients) -> None:
     """Move the parameters so that they are neighbours in memory where their gradients are."""
     learning = [(p, gradient) for p, gradient in found if gradient is not None]
     arrange([p for p, _ in learning], contiguous_groups([gradient for _, gradient in learning]))
