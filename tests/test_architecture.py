@@ -1,4 +1,4 @@
-"""The order of floors: a package imports from its own floor and from those below it, never from one above."""
+"""The structure of the code: packages import from floors below them only, and files and functions are short."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-"""From the ground up. What stands on one floor side by side is independent of each other."""
+"""From the ground up. Packages on the same floor don't import each other."""
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 40
+"""Lines of a function's body, without its docstring."""
+
+LONG = {
+    "lit_cifar/training/module.py": "one class, a fifth of it documentation that is also the help of the command line",
+    "tests/training/test_checkpoint_checks.py:spoilt": "a list of 18 faults, with one or two lines for each",
+}
+"""Files and functions that may be longer, and why."""
+
+SOURCES = ("lit_cifar", "variants", "benchmarks", "examples", "tests", ".ci")
 
 PACKAGE = Path(lit_cifar.__file__).parent
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -68,6 +80,23 @@ def test_imports_point_down(path: Path) -> None:
 def test_variants_know_nothing_of_lit_cifar() -> None:
     for path in (PACKAGE.parent / "variants").glob("*.py"):
         assert "lit_cifar" not in {name.partition(".")[0] for name in imported(path)}
+
+
+def test_files_and_functions_are_short() -> None:
+    root = PACKAGE.parent
+    found = set()
+    for path in (path for part in SOURCES for path in (root / part).rglob("*.py")):
+        name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        found |= {name} if text.count("\n") > LONGEST_FILE else set()
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        found |= {f"{name}:{node.name}" for node in functions if lines_of_body(node) > LONGEST_FUNCTION}
+    assert found == set(LONG)
+
+
+def lines_of_body(function: ast.FunctionDef) -> int:
+    """The lines of a function without its signature and docstring."""
+    statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+    return 1 + (function.end_lineno or 0) - statements[0].lineno if statements else 0
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

@@ -110,6 +110,15 @@ def _parser() -> OneLineErrorParser:
     add("--lr", type=float, help="One learning rate for every run.")
     add("--max_epochs", type=int, help="The most epochs a run may take, for every run.")
     add("--patience", type=int, help="Epochs without a better validation loss after which a run stops.")
+    _add_machine_options(parser)
+    parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
+    parser.set_defaults({"data.batch_size": None})
+    return parser
+
+
+def _add_machine_options(parser: OneLineErrorParser) -> None:
+    """Add the options that say where the runs are done and kept."""
+    add = parser.add_argument
     add(
         "--workers",
         type=NonNegativeInt,
@@ -132,9 +141,6 @@ def _parser() -> OneLineErrorParser:
         default=False,
         help="Repeat runs whose data, code or settings changed.",
     )
-    parser.add_class_arguments(CIFAR10DataModule, "data", skip={"seed", "pictures"}, instantiate=False)
-    parser.set_defaults({"data.batch_size": None})
-    return parser
 
 
 def _engine(given: Namespace) -> Engine:
