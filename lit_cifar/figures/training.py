@@ -91,30 +91,38 @@ def learning_rate_curves(
 
 
 def accuracy_by_learning_rate(
-    ladders: Mapping[str, Sequence[Mapping[str, Any]]], data_source: str, *, runs: Sequence[str] = ()
+    panels: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Draw the validation accuracy of short runs against their learning rate: the mean of the seeds and their range.
+    """Draw validation accuracies against the learning rate: the mean of the seeds and their range.
 
     Args:
-        ladders: The `ladder` of `lr_find.json` by the run's name, the chosen rate first.
+        panels: For each panel's title, the ladders by the run's name: rungs with `learning_rate` and `val_accuracies`
+            of equally many seeds, the chosen rate first.
         data_source: The name of the data.
         runs: All runs of the study, in order: they decide the colours.
     """
-    figure, ((ax,),) = new_figure("Accuracy against the learning rate, short runs", data_source, 1, 1, 4.4)
-    styles = run_styles(runs, ladders)
-    for name, ladder in ladders.items():
-        rungs = sorted(ladder, key=lambda rung: rung["learning_rate"])
-        rates = np.asarray([rung["learning_rate"] for rung in rungs])
-        accuracies = np.asarray([rung["val_accuracies"] for rung in rungs]).T
-        mean_and_range(ax, rates, accuracies, styles[name], marker="o", markersize=4)
-        chosen = ladder[0]
-        ax.plot(
-            chosen["learning_rate"], np.mean(chosen["val_accuracies"]), "o", color=styles[name]["color"], markersize=11
-        )
-    ax.set(xlabel="learning rate", ylabel="validation accuracy")
-    ax.yaxis.set_major_formatter(FuncFormatter(percent))
-    log_x(ax)
+    shown = {title: ladders for title, ladders in panels.items() if ladders}
+    title = "Accuracy against the learning rate"
+    figure, axes = new_figure(title, data_source, len(shown), 1, 1 + 3.2 * len(shown), sharex=True)
+    styles = run_styles(runs, [name for ladders in shown.values() for name in ladders])
+    for ax, (panel, ladders) in zip(axes[:, 0], shown.items(), strict=True):
+        ax.set_title(panel, fontsize=11, loc="left")
+        ax.set_ylabel("validation accuracy")
+        ax.yaxis.set_major_formatter(FuncFormatter(percent))
+        for name, ladder in ladders.items():
+            _ladder(ax, ladder, styles[name])
+    axes[-1, 0].set_xlabel("learning rate")
+    log_x(axes[-1, 0])
     return with_legend(figure, styles, "line: mean of the seeds · band: from lowest to highest · large dot: chosen")
+
+
+def _ladder(ax: Axes, ladder: Sequence[Mapping[str, Any]], style: Style) -> None:
+    rungs = sorted(ladder, key=lambda rung: float(rung["learning_rate"]))
+    rates = np.asarray([rung["learning_rate"] for rung in rungs])
+    accuracies = np.asarray([rung["val_accuracies"] for rung in rungs]).T
+    mean_and_range(ax, rates, accuracies, style, marker="o", markersize=4)
+    chosen = ladder[0]
+    ax.plot(chosen["learning_rate"], np.mean(chosen["val_accuracies"]), "o", color=style["color"], markersize=11)
 
 
 def _epochs(history: pd.DataFrame) -> Floats:

@@ -69,7 +69,7 @@ def table(result: StudyResult) -> Table:
 def cost_table(result: StudyResult) -> Table:
     """What each run costs, and what it takes to the baseline's best loss."""
     baseline, _ = reference(result)
-    title = f"to {escape(baseline)}'s lowest validation loss: medians of all seeds"
+    title = f"Cost; epochs and seconds to {escape(baseline)}'s lowest validation loss, medians"
     shown_table = Table(
         "run", "parameters", "s/epoch\nalone", "epochs", "seconds", title=title, box=SIMPLE, padding=(0, 1)
     )

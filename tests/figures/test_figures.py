@@ -43,7 +43,7 @@ from tests.figures.made_up import (
 FIGURES = {
     "learning_curves": lambda source: figures.learning_curves(HISTORIES, source),
     "learning_rate_curves": lambda source: figures.learning_rate_curves({"ELU": SEARCH, "SELU": RANGE_TEST}, source),
-    "accuracy_by_learning_rate": lambda source: figures.accuracy_by_learning_rate({"$ELU": LADDER}, source),
+    "accuracy_by_learning_rate": lambda source: figures.accuracy_by_learning_rate({"short": {"$ELU": LADDER}}, source),
     "paired_differences": lambda source: figures.paired_differences(DIFFERENCES, source),
     "shrinking_intervals": lambda source: figures.shrinking_intervals(SHRINKING, source),
     "accuracy_and_calibration_mc": lambda source: figures.accuracy_and_calibration_mc(RESULTS, source),
@@ -179,9 +179,12 @@ def test_paired_differences_without_any_pair_can_be_drawn():
 
 
 def test_accuracy_against_the_learning_rate_marks_the_chosen_one():
-    [ax] = figures.accuracy_by_learning_rate({"ELU": LADDER}, SOURCE).axes
+    panels = {"short": {"ELU": LADDER}, "none": {}, "full": {"ELU": LADDER[:1]}}
+    ax, full = figures.accuracy_by_learning_rate(panels, SOURCE).axes
     assert line_data(ax, 0) == ([1e-3, 2e-3], [pytest.approx(0.25), pytest.approx(0.46)])
     assert line_data(ax, 1) == ([2e-3], [pytest.approx(0.46)])
+    assert (ax.get_title(loc="left"), full.get_title(loc="left")) == ("short", "full")
+    assert line_data(full, 0) == ([2e-3], [pytest.approx(0.46)])
 
 
 def test_intervals_are_drawn_look_by_look():

@@ -54,8 +54,10 @@ def test_shipped_studies_parse_and_build(name: str) -> None:
 @pytest.mark.parametrize("name", sorted({*shipped_studies()} - {"students"}))
 def test_shipped_studies_give_every_run_the_same_chance(name: str) -> None:
     study = load_study(name)
-    lengths = {(study.run_protocol(run).max_epochs, study.run_protocol(run).patience) for run in study.runs}
-    assert len(lengths) == 1, "runs of different lengths are compared"
+    protocols = {run: study.run_protocol(run) for run in study.runs}
+    assert len({protocol.max_epochs for protocol in protocols.values()}) == 1, "runs of different lengths are compared"
+    asked_about = {"early stopping"}  # there, patience is the technique
+    assert len({protocol.patience for run, protocol in protocols.items() if run not in asked_about}) == 1
     assert study.seeds == "auto"
     assert sum(question.primary for question in study.questions) == 1
     assert all(question.margin for question in study.questions)
@@ -192,3 +194,12 @@ def test_the_study_in_the_docs_is_one() -> None:
     for run in study.runs.values():
         build_model(run.model)
     assert all(f"| `{name}`" in page for name in shipped_studies())
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_searched_rates_are_varied_in_full_studies_alone(name: str) -> None:
+    study = load_study(name)
+    searched = study.protocol.learning_rate == "search"
+    assert study.sensitivity >= (4 if searched else 0)
+    quick = study.quickly()
+    assert (quick.sensitivity, quick.time_all_runs) == (0, False)

@@ -15,6 +15,7 @@ from lit_cifar.study import runner
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import keep
 from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.report.rate_pictures import full_ladders
 from lit_cifar.study.run import Report
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.study_data import open_data
@@ -68,6 +69,9 @@ def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
     }
     assert [rates[f"seed_0{which}"] for which in ("", "_half_rate", "_double_rate")] == [0.001, 0.0005, 0.002]
     assert "seed_3_half_rate" not in rates
+    ladders = full_ladders(result)
+    assert [rung["learning_rate"] for rung in ladders["touchy"]] == [0.001, 0.0005, 0.002]  # the chosen one first
+    assert {len(rung["val_accuracies"]) for rung in ladders["touchy"]} == {3}
     assert set(result.results["lr"]) == {0.001}  # the repeated runs count for nothing else
 
 

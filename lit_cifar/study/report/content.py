@@ -23,10 +23,10 @@ from lit_cifar.study.report.pictures import (
     curves_pictures,
     layers_pictures,
     mc_pictures,
-    search_pictures,
     shift_pictures,
     zeros_pictures,
 )
+from lit_cifar.study.report.rate_pictures import rate_pictures
 from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
 from lit_cifar.study.report.wording import count, difference_cell, how_timed, how_trained, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
@@ -212,7 +212,7 @@ def _learning_rates(result: StudyResult) -> Section:
         cell = Cell(f"{rates.iloc[0]:.2g}", value=rates.iloc[0]) if len(rates) else Cell("–")
         rows.append([Cell(name), cell, Cell(_chosen_by(result, name))])
     table = Table("Learning rates used", ["run", "learning rate", "chosen by"], rows)
-    return Section("Learning rates", tables=[table], pictures=search_pictures(result))
+    return Section("Learning rates", tables=[table], pictures=rate_pictures(result))
 
 
 def _chosen_by(result: StudyResult, run: str) -> str:

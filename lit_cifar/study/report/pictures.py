@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
-from statistics import fmean
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.report.page import Picture
-from lit_cifar.study.report.wording import effect_cell, suggestion
+from lit_cifar.study.report.wording import effect_cell
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Threshold, mean_and_interval
 
@@ -209,41 +208,6 @@ def zeros_pictures(result: StudyResult) -> list[Picture]:
     ]
     caption = "Each small point is a seed, each diamond a run's mean."
     return [picture("zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
-
-
-def search_pictures(result: StudyResult) -> list[Picture]:
-    """The learning-rate searches, if there are any."""
-    if not result.searches:
-        return []
-    alt = " ".join(
-        f"{name}: the smoothed loss falls from {search['smoothed'][0]:.2f} to {min(search['smoothed']):.2f}; "
-        f"{suggestion(search)}."
-        for name, search in result.searches.items()
-    )
-    caption = (
-        "Range tests: the loss of each training batch while the learning rate rises (dots), smoothed (line), and the "
-        "learning rate this suggests (dashed). Squares: mean validation losses of short runs; the lowest decides."
-    )
-    drawn = figures.learning_rate_curves(result.searches, result.data_source, runs=list(result.study.runs))
-    return [*_ladder_pictures(result), picture("learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
-
-
-def _ladder_pictures(result: StudyResult) -> list[Picture]:
-    """Accuracy against the learning rate; searches of older versions had one seed and show none."""
-    ladders = {name: search["ladder"] for name, search in result.searches.items() if "ladder" in search}
-    if not ladders:
-        return []
-    parts = [
-        f"{name}: {100 * fmean(best['val_accuracies']):.1f} % at {best['learning_rate']:.2g}."
-        for name, (best, *_) in ladders.items()
-    ]
-    caption = (
-        "Short runs of a few epochs at a ladder of learning rates, several seeds each. A curve that is flat around the "
-        "chosen rate says that the choice hardly matters; a steep one that the comparison hangs on it."
-    )
-    drawn = figures.accuracy_by_learning_rate(ladders, result.data_source, runs=list(result.study.runs))
-    alt = f"Validation accuracy over the learning rate, best: {' '.join(parts)}"
-    return [picture("accuracy_by_learning_rate", drawn, alt, caption)]
 
 
 def picture(name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False) -> Picture:
