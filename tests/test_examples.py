@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lit_cifar.conformance import CHECKS
 from tests.installed import ROOT, Run, install
@@ -57,3 +58,22 @@ def test_a_checkpoint_names_the_missing_package(
     code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures)
     assert code != 0
     assert "pip install 'lit-cifar-maxout==0.1.0'" in err
+
+
+RECIPES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_trains_20_layers_of_100_units_to_the_end_of_its_schedule(
+    recipe: Path,
+    lit_cifar: Callable[..., tuple[int, str, str]],
+    on_pictures: list[object],
+    workspace: Path,
+    no_figures: None,
+) -> None:
+    code, _, err = lit_cifar("fit", "--config", recipe, *on_pictures, "--trainer.max_epochs", 1)
+    assert code == 0, err
+    config = yaml.safe_load(Path("logs/fit/Residual/version_0/config.yaml").read_text())
+    hidden = config["model"]["variant"]["init_args"]
+    assert (hidden["depth"], hidden["width"]) == (20, 100)
+    assert config["early_stopping"]["patience"] == yaml.safe_load(recipe.read_text())["trainer"]["max_epochs"]
