@@ -10,7 +10,7 @@ PRETEND = $(if $(CPUS),PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python tests/work
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cores test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs release-check clean
+.PHONY: help setup run test test-cores test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs results release-check clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ format: $(INSTALLED_DEV)  ## Mend style where that can be done automatically
 docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into site/
 	$(BIN)/python .ci/commands_page.py
 	$(BIN)/zensical build --clean --strict
+
+results: $(INSTALLED)  ## Fill docs/results.md with tables and figures from the records in docs/results/
+	$(BIN)/python .ci/results_page.py
 
 release-check: $(INSTALLED_DEV)  ## Build sdist and wheel, install the wheel in a fresh environment, and use it there
 	.ci/release-check $(BIN)/python

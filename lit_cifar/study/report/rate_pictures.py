@@ -26,6 +26,8 @@ def rate_pictures(result: StudyResult) -> list[Picture]:
 
 def full_ladders(result: StudyResult) -> dict[str, Ladder]:
     """The full trainings at half, once and twice the learning rate, of the seeds that all three have."""
+    if set(result.varied) != set(RATE_FACTORS):
+        return {}
     found = {run: list(_rungs(result, run)) for run in result.study.runs}
     return {run: ladder for run, ladder in found.items() if len(ladder) == 1 + len(RATE_FACTORS)}
 

@@ -1,0 +1,87 @@
+"""What a page of the documentation says of a study that is kept as a record: all of it can be made again from that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from lit_cifar.study.answers import Answer
+from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.report.cards import answers_section
+from lit_cifar.study.report.costs_table import costs_table
+from lit_cifar.study.report.page import Picture, Table
+from lit_cifar.study.report.pictures import curves_pictures, mc_pictures, zeros_pictures
+from lit_cifar.study.report.rate_pictures import rate_pictures
+from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell
+from lit_cifar.study.result import StudyResult
+
+SCORES = ("test_acc", "selected_by_acc_test_acc", "test_nll", "test_ece", "mc_test_acc", "mc_test_nll", "mc_test_ece")
+"""The scores of a published table, where a study has them."""
+
+
+def published_text(result: StudyResult) -> str:
+    """Sentences and tables in Markdown: where the numbers come from, the answers, the runs, and what they cost."""
+    tables = {
+        ("question", "answer", "difference", "margin", "pairs", "at other rates"): _answer_rows(result.answers),
+        ("run", "learning rate", "seeds", *_labels(result)): _run_rows(result),
+    }
+    costs: Table = costs_table(result)
+    tables[tuple(costs.header)] = [[str(cell) for cell in row] for row in costs.rows]
+    parts = [_about(result), *(_markdown(header, rows) for header, rows in tables.items() if rows)]
+    return "\n\n".join(parts)
+
+
+def published_pictures(result: StudyResult) -> list[Picture]:
+    """The figures that can be made from a record."""
+    answers = answers_section(result).pictures if result.answers else ()
+    zeros = zeros_pictures(result) if "zeros" in result.results else []
+    return [*answers, *mc_pictures(result), *rate_pictures(result), *zeros, *curves_pictures(result)]
+
+
+def _about(result: StudyResult) -> str:
+    """Where the numbers come from; of a study that isn't finished, that they are interim."""
+    seeds, facts = result.looks[-1].seeds, result.environment
+    interim = f"**An interim look at {count(seeds, 'seed')} of at most {result.study.most_seeds}.** "
+    machine = ", ".join(f"{what} {which}" if what != "processor" else which for what, which in facts.items())
+    levels = " and ".join(sorted({confidence(answer.verdict.comparison) for answer in result.answers}))
+    return (
+        f"{interim if result.is_interim else ''}{count(len(result.results), 'run')}, at most {count(seeds, 'seed')} "
+        f"each, on {result.data_source}. Intervals of differences have a confidence of {levels or '95 %'} (all looks "
+        f"together: 95 %), those of means 95 %. Made with {machine}, by:\n\n```\n{result.command}\n```"
+    )
+
+
+def _answer_rows(answers: Sequence[Answer]) -> list[list[str]]:
+    return [
+        [
+            answer.question.ask,
+            f"**{answer.verdict.answer}**",
+            str(effect_cell(answer.measure, answer.verdict.comparison)),
+            margin_text(answer.measure, answer.margin),
+            count(answer.verdict.comparison.n, answer.pair),
+            "–" if answer.firmness is None else "firm" if answer.firmness.firm else "not firm",
+        ]
+        for answer in answers
+    ]
+
+
+def _labels(result: StudyResult) -> Iterator[str]:
+    yield from (MEASURES[column].label for column in SCORES if column in result.summary)
+
+
+def _run_rows(result: StudyResult) -> list[list[str]]:
+    rows = []
+    for row in result.summary.to_dict("records"):
+        of_run: pd.DataFrame = result.results[result.results["run"] == row["run"]]
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        scores = [
+            str(mean_cell(MEASURES[column], of_run[column].tolist())) for column in SCORES if column in result.summary
+        ]
+        rows.append([str(row["run"]), f"{row['lr']:.2g}", f"{row['seeds']}{failed}", *scores])
+    return rows
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

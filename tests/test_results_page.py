@@ -1,0 +1,127 @@
+"""The published tables are those that the records in docs/results/ give."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from lit_cifar.study.judging import judge_again
+from lit_cifar.study.record import read_record, write_record
+from lit_cifar.study.report import pictures
+from lit_cifar.study.result import Findings
+from lit_cifar.study.schema import Question, Run, Study
+from lit_cifar.study.study_file import shipped_studies
+
+ROOT = Path(__file__).parent.parent
+PAGE = "# Results\n\n<!-- record tiny -->\n<!-- end -->\n\nText.\n\n<!-- record other -->\n<!-- end -->\n"
+
+
+@pytest.fixture(scope="module")
+def results_page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results_page", ROOT / ".ci/results_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def findings() -> Findings:
+    accuracies = {"new": [0.53, 0.55, 0.54, 0.56], "old": [0.5, 0.51, 0.5, 0.52]}
+    rows = [
+        {"run": run, "seed": seed, "variant": "ELU", "lr": 0.001, "status": "ok", "reason": "", "test_acc": value}
+        for run, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    epochs = {
+        (run, seed): pd.DataFrame({"epoch": [0, 1], "val/loss": [1.9, 1.5], "val/accuracy": [0.4, 0.5]}).assign(
+            **{"train/loss": 1.8, "train/accuracy": 0.4, "train/seconds": 1.0}
+        )
+        for run in accuracies
+        for seed in range(4)
+    }
+    study = Study(
+        title="Tiny",
+        name="tiny",
+        runs={name: Run(model={"variant": "ELU"}) for name in accuracies},
+        questions=[Question(ask="Is new better?", treatment="new", baseline="old", primary=True)],
+        max_seeds=16,
+    )
+    facts = {"processor": "a machine", "torch": "2"}
+    return Findings(
+        study=study,
+        results=pd.DataFrame(rows),
+        histories=epochs,
+        data_source="made-up images",
+        command="lit-cifar compare --study tiny",
+        environment=facts,
+    )
+
+
+@pytest.fixture
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(pictures, "DPI", 20)
+    write_record(findings(), tmp_path / "results/tiny")
+    (tmp_path / "results.md").write_text(PAGE)
+    return tmp_path
+
+
+def test_the_page_is_what_the_records_give(results_page: ModuleType) -> None:
+    assert results_page.main(["--check"]) == 0
+
+
+def test_every_part_of_the_page_is_a_shipped_study() -> None:
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"<!-- record (\S+) -->", page)) <= set(shipped_studies())
+
+
+def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
+    assert results_page.main([], docs) == 0
+    page = (docs / "results.md").read_text(encoding="utf-8")
+    gains = pd.Series([0.03, 0.04, 0.04, 0.04])
+    half = 3.182446 * gains.std() / 2 * 100  # Student's t with 3 degrees of freedom, at the only look's level below
+    assert "| Is new better? | **yes** | +3.75 points [" in page
+    assert "confidence of 98.75 %" in page  # four of at most sixteen seeds: 1 - 0.05 / 4
+    assert half < 0.8 < float(re.search(r"\+3\.75 points \[\+(\d\.\d\d)", page)[1])  # type: ignore[index]
+    assert "| old | 0.001 | 4 | 50.8 % [49.2, 52.3] |" in page
+    assert "by:\n\n```\nlit-cifar compare --study tiny\n```" in page
+    assert "Not yet run in full: `lit-cifar compare --study other`." in page
+    assert "interim" not in page
+    named = re.findall(r"\(images/results/([\w.]+)\)", page)
+    assert "tiny_paired_differences.png" in named
+    assert all((docs / "images/results" / name).is_file() for name in named)
+    assert results_page.main(["--check"], docs) == 0
+
+
+def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results_page, "published_pictures", lambda _: [])
+    results_page.main([], docs)
+    page = (docs / "results.md").read_text(encoding="utf-8")
+    (docs / "results.md").write_text(page.replace("50.8 %", "50.9 %"))
+    assert results_page.main(["--check"], docs) == 1
+    (docs / "results.md").write_text(page)
+    table = docs / "results/tiny/results.csv"
+    table.write_text(table.read_text().replace("0.52", "0.53"))
+    assert results_page.main(["--check"], docs) == 1
+
+
+def test_a_study_without_a_part_is_an_error(results_page: ModuleType, docs: Path) -> None:
+    (docs / "results.md").write_text("# Results\n")
+    with pytest.raises(SystemExit, match="no part <!-- record tiny -->"):
+        results_page.main([], docs)
+
+
+def test_a_stopped_study_is_called_interim(
+    results_page: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_page, "published_pictures", lambda _: [])
+    table = pd.read_csv(docs / "results/tiny/results.csv")
+    table[table["seed"] < 2].to_csv(docs / "results/tiny/results.csv", index=False)
+    results_page.main([], docs)
+    assert judge_again(read_record(docs / "results/tiny")).is_interim
+    assert "**An interim look at 2 seeds of at most 16.**" in (docs / "results.md").read_text(encoding="utf-8")
