@@ -1,8 +1,8 @@
-"""Every picture, once: TensorBoard and the report call the same functions.
+"""The figures of TensorBoard and of the reports.
 
-Each takes data and gives a matplotlib `Figure` that belongs to no window and to no global state, so any thread can draw
-it, on machines without a display too. Every title names the data source. Runs have the same colours in every figure
-that is given the same `runs`. Tensors must be on the CPU.
+Each function takes data and returns a matplotlib `Figure`. It uses no display and no global state, so figures can be
+drawn in any thread. Every title names the data source. Runs have the same colors in all figures that are given the same
+`runs`. Tensors must be on the CPU.
 """
 
 from lit_cifar.figures.canvas import COLORS, VERDICT_COLORS

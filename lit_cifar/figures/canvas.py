@@ -1,4 +1,4 @@
-"""What all pictures have in common: size, colours, title, legend, ticks."""
+"""What all figures share: size, colors, title, legend and ticks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#000000")
-"""Okabe and Ito's palette for all kinds of colour vision, without its yellow, which white swallows."""
+"""Okabe and Ito's color-blind safe palette, without yellow, which is hard to see on white."""
 
 LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
-"""When the colours are used up they come again in the next of these."""
+"""Line styles. When all colors are used, they start again with the next style."""
 
 GOOD, BAD, NEUTRAL = "#00734F", "#B34700", "#5A5A5A"
 VERDICT_COLORS = {
@@ -34,14 +34,14 @@ VERDICT_COLORS = {
 }
 
 WIDTH = 6.2
-"""Inches: with 11 points for text, what a phone shows at its full width can still be read."""
+"""Inches. With text of 11 points, the figure is legible at the width of a phone."""
 
 
 Floats = npt.NDArray[np.float64]
 
 
 class Style(TypedDict):
-    """The look of a line, as matplotlib takes it."""
+    """The style of a line, as arguments for matplotlib."""
 
     color: str
     linestyle: LineStyle
@@ -50,7 +50,7 @@ class Style(TypedDict):
 def new_figure(
     title: str, data_source: str, rows: int, columns: int, height: float, **subplots: Any
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """A white figure with a grid of axes [rows, columns], and a title that names the data source."""
+    """A white figure with axes [rows, columns] and a title that names the data source."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     lines = [title, *textwrap.wrap(data_source, 58)]
@@ -66,7 +66,7 @@ def new_figure(
 
 
 def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
-    """The colours and lines of the runs that are shown, in the order of all runs."""
+    """The color and line style of each run that is shown. They depend on the order of all runs."""
     order, wanted = list(dict.fromkeys([*runs, *shown])), set(shown)
     return {
         name: Style(color=COLORS[index % len(COLORS)], linestyle=LINES[index // len(COLORS) % len(LINES)])
@@ -76,7 +76,7 @@ def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
 
 
 def thick_line(style: Style) -> dict[str, Any]:
-    """The look of a run in a legend."""
+    """A run's entry in a legend."""
     return {**style, "linewidth": 3}
 
 
@@ -87,7 +87,7 @@ def with_legend(
     *,
     look: Callable[[Style], Mapping[str, Any]] = thick_line,
 ) -> Figure:
-    """Add a legend of runs below the axes, and make room for it."""
+    """Add a legend of the runs below the axes."""
     handles = [Line2D([], [], **look(style)) for style in styles.values()]
     labels = [shortened(name, 60) for name in styles]
     longest = max(map(len, labels))
@@ -109,7 +109,7 @@ def with_legend(
 
 
 def seeds_by_run(histories: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str, list[pd.DataFrame]]:
-    """Each run's epochs, a table a seed; runs without any are left out."""
+    """The tables of epochs of each run, one per seed. Runs without any are left out."""
     by_run: dict[str, list[pd.DataFrame]] = {}
     for (name, _), history in histories.items():
         if not history.empty:
@@ -118,41 +118,41 @@ def seeds_by_run(histories: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str,
 
 
 def mean_and_range(ax: Axes, x: Floats, seeds: Floats, style: Style, **line: Any) -> None:
-    """The mean of the seeds [seeds, points] as a line over x [points], and a band from the lowest to the highest."""
+    """Draw the mean over seeds of values [seeds, points] as a line, and their range as a band."""
     ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
     ax.plot(x, seeds.mean(axis=0), **style, linewidth=2, **line)
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, at most `width` characters of it."""
+    """The text, cut to `width` characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def plain(figure: Figure) -> Figure:
-    """Names are the user's: a dollar sign in one isn't mathematics."""
+    """Escape dollar signs in the user's names; matplotlib would read them as mathematics."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     return figure
 
 
 def percent(value: float, _: object) -> str:
-    """A tick's label: the share in percent."""
+    """The label of a tick: a share in percent."""
     return f"{100 * value:.4g} %"
 
 
 def log_x(ax: Axes) -> None:
-    """Make the x axis logarithmic."""
+    """Make the x-axis logarithmic."""
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
 
 
 def whole_ticks(axis: Axis) -> None:
-    """Label whole numbers only, even where there is just one."""
+    """Label whole numbers only, even if there is just one."""
     axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def log_ticks(axis: Axis) -> None:
-    """Ticks for a logarithmic axis, labelled by plain numbers; call it when everything is drawn."""
+    """Label a logarithmic axis with plain numbers. Call this when everything is drawn."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,), numticks=6))
     axis.set_major_formatter(FuncFormatter(_number))

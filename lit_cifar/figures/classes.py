@@ -1,4 +1,4 @@
-"""Pictures of which images a network takes for what."""
+"""Figures of the classes that a network predicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lit_cifar.figures.canvas import COLORS, WIDTH, Floats, new_figure, percent,
 
 
 def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:
-    """How often which class is taken for which, in percent of the images of the true class.
+    """Draw the confusion matrix in percent of the images of each true class.
 
     Args:
-        matrix: Numbers of images [true class, predicted class].
-        class_names: In the order of the labels.
-        data_source: The name of the data.
+        matrix: Number of images [true class, predicted class].
+        class_names: Names of the classes, in the order of the labels.
+        data_source: Name of the data.
     """
     share = _shares_of_rows(np.asarray(matrix, dtype=float))
     figure, ((ax,),) = new_figure("Confusion matrix", data_source, 1, 1, WIDTH + 0.4)
@@ -36,18 +36,18 @@ def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_sou
 
 
 def _shares_of_rows(counts: Floats) -> Floats:
-    """Each number's share of its row; zeros where a row is empty."""
+    """Each number as a share of its row; 0 in an empty row."""
     shares: Floats = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return shares
 
 
 def class_accuracy(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:
-    """The accuracy of each class, and where its errors go: the class that takes most of its images.
+    """Draw the accuracy of each class, and name the class that it is most often confused with.
 
     Args:
-        matrix: Numbers of images [true class, predicted class].
-        class_names: In the order of the labels.
-        data_source: The name of the data.
+        matrix: Number of images [true class, predicted class].
+        class_names: Names of the classes, in the order of the labels.
+        data_source: Name of the data.
     """
     counts = np.asarray(matrix, dtype=float)
     share = _shares_of_rows(counts)
@@ -81,15 +81,15 @@ def worst_errors(
     *,
     count: int = 24,
 ) -> Figure:
-    """The wrongly classified images whose true class got the least probability, the worst first.
+    """Draw the misclassified images whose true class has the lowest probability, the lowest first.
 
     Args:
         images: uint8 images [N, 3, height, width].
         probabilities: Class probabilities [N, classes].
-        labels: The right classes [N].
-        class_names: In the order of the labels.
-        data_source: The name of the data.
-        count: The most images to show.
+        labels: True classes [N].
+        class_names: Names of the classes, in the order of the labels.
+        data_source: Name of the data.
+        count: Maximum number of images to show.
     """
     p, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
     predicted, rows = p.argmax(axis=1), np.arange(len(truth))

@@ -1,4 +1,4 @@
-"""Pictures that compare the runs of a study."""
+"""Figures that compare the runs of a study."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lit_cifar.figures.canvas import (
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The pairs of runs behind one question, treatment minus baseline.
+    """The paired differences of one question, treatment minus baseline.
 
     Args:
-        label: What is compared with what.
-        unit: What is measured, in which unit; questions with the same unit share an axis.
-        better: Which direction is the good one.
+        label: The question.
+        unit: The measure and its unit. Questions with the same unit share axes.
+        better: Which direction is better.
         mean: The mean difference.
         low: The lower end of its interval; nan if there is none.
         high: The upper end.
@@ -156,13 +156,13 @@ def _shrinking(ax: Axes, question: ShrinkingInterval) -> None:
 
 
 def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
-    """Test accuracy and calibration error of one pass without dropout and of the mean of MC samples.
+    """Draw test accuracy and calibration error of one pass without dropout and of the mean of MC samples.
 
     Args:
         results: Rows of a study's results with the columns run, test_acc, mc_test_acc, test_ece and mc_test_ece; rows
             without MC samples are left out.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     kept = results.dropna(subset=["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"])
     styles = run_styles(runs, kept["run"])
@@ -186,13 +186,13 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
 
 
 def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
-    """Accuracy, NLL and ECE on test images that are more and more corrupted: solid without, dashed with MC dropout.
+    """Draw accuracy, NLL and ECE over the severity of corruption: solid without MC dropout, dashed with it.
 
     Args:
         results: Rows of a study's results with the columns run, test_acc, test_severity_1_acc and so on, and the same
             with mc_ before them.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     means = results.groupby("run", sort=False).mean(numeric_only=True)
     styles = run_styles(runs, means.index)
@@ -212,12 +212,12 @@ def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequenc
 
 
 def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
-    """Test accuracy against the share of weights that are zero: a point a seed, a larger one for a run's mean.
+    """Draw test accuracy over the share of zero weights: a point for each seed, a larger one for the mean of a run.
 
     Args:
         results: Rows of a study's results with the columns run, zeros and test_acc.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     kept = results.dropna(subset=["zeros", "test_acc"])
     styles = run_styles(runs, kept["run"])
@@ -233,7 +233,7 @@ def accuracy_by_zeros(results: pd.DataFrame, data_source: str, *, runs: Sequence
 
 
 def _point(style: Style) -> dict[str, Any]:
-    """A diamond, which is open where the colours come again: it can't be dashed like a line."""
+    """A diamond; an open one for runs whose lines would be dashed."""
     color = style["color"]
     filled = color if style["linestyle"] == LINES[0] else "white"
     return {"color": color, "marker": "D", "markersize": 9, "linestyle": "none", "markerfacecolor": filled}

@@ -24,7 +24,7 @@ from lit_cifar.figures.canvas import (
 )
 
 DECADES = 2
-"""What a logarithmic colour scale spans at least, so that small differences don't look large."""
+"""The smallest range of a logarithmic color scale, so that small differences don't look large."""
 
 
 def layer_statistics(
@@ -40,11 +40,11 @@ def layer_statistics(
 
     Args:
         values: The statistic [layers, epochs], from the first epoch on.
-        layers: The layers' names, from the input on; the input's layer is drawn at the bottom.
-        statistic: What is shown: "mean of activations".
-        data_source: The name of the data.
-        ideal: The value that a healthy layer has, drawn white. Without it, colours go from zero to the highest value.
-        log: Whether colours are logarithmic; they span two decades at least. Zeros are drawn white.
+        layers: Names of the layers, starting at the input, whose layer is drawn at the bottom.
+        statistic: Name of the statistic, such as "mean of activations".
+        data_source: Name of the data.
+        ideal: The value of a healthy layer, drawn white. Without it, colors range from zero to the highest value.
+        log: Whether the color scale is logarithmic. It then spans at least two decades, and zeros are white.
     """
     grid = np.asarray(values, dtype=float)
     figure, ((ax,),) = new_figure(f"Layers: {statistic}", data_source, 1, 1, 1.6 + 0.2 * max(len(layers), 8))
@@ -74,7 +74,7 @@ def _logarithmic(grid: Floats) -> Normalize:
 
 
 def _centered(grid: Floats, ideal: float) -> Normalize:
-    """Colours that part at the ideal. If no value is negative, the scale has no negative numbers."""
+    """A color scale that is white at the ideal. If no value is negative, the scale starts at zero."""
     reach = max(float(np.nanmax(np.abs(grid - ideal))), 1e-9)
     if ideal > 0 and np.nanmin(grid) >= 0:
         return TwoSlopeNorm(ideal, vmin=max(0.0, ideal - reach), vmax=ideal + reach)
@@ -87,7 +87,7 @@ PROFILES = {
     "layer_gradient_rms": "gradient (root mean square)",
     "layer_dead": "share of dead units",
 }
-"""What `layers_by_depth` draws of each layer: prefixes of logged names."""
+"""The statistics that `layers_by_depth` draws, as prefixes of logged names."""
 
 FORMER_PROFILES = {
     "layer_mean": "mean of activations",
@@ -101,13 +101,13 @@ FORMER_PROFILES = {
 def layers_by_depth(
     histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Draw activations and gradients of every layer, from the input on, at each run's best epoch, as means over seeds.
+    """Draw activations and gradients of each layer in each run's best epoch, as means over seeds.
 
     Args:
         histories: Each run's epochs, by name and seed: columns val/loss and, from LayerStatistics, layer_mean/<layer>
             and so on. Runs of older versions have the gradient's norm: it is drawn if no run has the root mean square.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     by_run = seeds_by_run(histories)
     styles = run_styles(runs, by_run)

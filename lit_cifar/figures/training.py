@@ -1,4 +1,4 @@
-"""Pictures of trainings: learning curves and learning-rate searches."""
+"""Figures of trainings: learning curves and learning-rate searches."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from lit_cifar.figures.canvas import (
 def learning_curves(
     histories: Mapping[tuple[str, int], pd.DataFrame], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Validation loss and accuracy of all runs over epochs and over training seconds.
+    """Draw validation loss and accuracy of all runs over epochs and over training time.
 
-    A run's line is the mean over its seeds, its band their range, both only as far as all of its seeds train: beyond
-    that the mean would be one over whichever seeds happened to go on. Those are drawn one by one.
+    A run's line is the mean over its seeds and its band is their range, up to the epoch in which the first seed stops.
+    After that epoch, the remaining seeds are drawn one by one, because their mean would be over other seeds.
 
     Args:
         histories: Each run's epochs, by name and seed: columns epoch, train/seconds, val/loss and val/accuracy.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     by_run = seeds_by_run(histories)
     styles = run_styles(runs, by_run)
@@ -62,13 +62,13 @@ def learning_curves(
 def learning_rate_curves(
     searches: Mapping[str, Mapping[str, Any]], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Each run's learning-rate range test: losses (dots), smoothed (line) and what they suggest; then the short runs.
+    """Draw each run's range test with its losses, smoothed losses and suggestion, and the short runs that confirm it.
 
     Args:
-        searches: The content of `lr_find.json` by the run's name, or what `LearningRateCurve.to_dict` gives: without
-            short runs.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        searches: For each run, the content of `lr_find.json`, or of `LearningRateCurve.to_dict`, which has no short
+            runs.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     columns = min(2, len(searches))
     rows = -(-len(searches) // columns)
@@ -93,13 +93,13 @@ def learning_rate_curves(
 def accuracy_by_learning_rate(
     panels: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], data_source: str, *, runs: Sequence[str] = ()
 ) -> Figure:
-    """Draw validation accuracies against the learning rate: the mean of the seeds and their range.
+    """Draw validation accuracies over the learning rate: mean and range of the seeds.
 
     Args:
-        panels: For each panel's title, the ladders by the run's name: rungs with `learning_rate` and `val_accuracies`
-            of equally many seeds, the chosen rate first.
-        data_source: The name of the data.
-        runs: All runs of the study, in order: they decide the colours.
+        panels: For each panel's title, the ladder of each run: rungs with `learning_rate` and `val_accuracies` of
+            equally many seeds, with the chosen rate first.
+        data_source: Name of the data.
+        runs: All runs of the study, whose order determines the colors.
     """
     shown = {title: ladders for title, ladders in panels.items() if ladders}
     title = "Accuracy against the learning rate"
@@ -145,7 +145,7 @@ def _mean_and_those_beyond(
 
 
 def _cut_off(ax: Axes, losses: Floats, top: float) -> str:
-    """Don't let a loss that explodes flatten all others; gives what the axis' label must then say."""
+    """Limit the y-axis if a loss explodes. Returns a note for the label of the axis."""
     if np.nanmax(losses) <= top:
         return ""
     low = float(np.nanmin(losses))
@@ -167,6 +167,6 @@ def _search(ax: Axes, name: str, search: Mapping[str, Any], color: str) -> None:
 
 
 def _short_runs(search: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Learning rates and validation losses of the short runs that didn't blow up, the best first."""
+    """Learning rates and validation losses of the short runs with finite losses, the best first."""
     runs = [run for run in search.get("confirm_runs", ()) if run["val_loss"] is not None]
     return [run["learning_rate"] for run in runs], [run["val_loss"] for run in runs]

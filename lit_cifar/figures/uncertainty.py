@@ -1,4 +1,4 @@
-"""Pictures of what a network's probabilities are worth."""
+"""Figures of uncertainty: calibration, risk and coverage, MC samples and examples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image, uint8 [3, H, W], with its class, the class it is taken for, and how probable that is held to be."""
+    """An image, uint8 [3, H, W], with its true class, the predicted class, and the probability of that class."""
 
     image: Tensor
     label: str
@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class RiskCurve:
-    """The error rate [K] among the most certain images, over their share of all images [K]; and its mean over all."""
+    """The error rate [K] among the most certain images, for shares [K] of all images; and its mean."""
 
     coverage: npt.ArrayLike
     risk: npt.ArrayLike
@@ -53,17 +53,17 @@ class RiskCurve:
 Curve = TypeVar("Curve")
 
 Panels = Mapping[str, Mapping[str, Sequence[Curve]]]
-"""For each network, which has a panel of its own: by the name of what predicts, a curve for each seed."""
+"""Panels by network. Each has curves by the name of what predicts, one curve for each seed."""
 
 
 def reliability_diagram(panels: Panels[Reliability], data_source: str) -> Figure:
-    """Accuracy over confidence (a calibrated network is on the diagonal), and how many images have which confidence.
+    """Draw accuracy over confidence, with the diagonal of a calibrated network, and the distribution of confidence.
 
-    The images of all seeds are put together; the ECE is the seeds' mean.
+    The images of all seeds are pooled; the ECE is the mean over seeds.
 
     Args:
         panels: Images binned by confidence.
-        data_source: The name of the data.
+        data_source: Name of the data.
     """
     rows, columns = _grid(len(panels))
     figure, axes = new_figure(
@@ -104,11 +104,11 @@ def _reliability(upper: Axes, lower: Axes, seeds: Sequence[Reliability], style: 
 
 
 def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
-    """The error rate among the most certain images, over their share of all images: means over seeds.
+    """Draw the error rate among the most certain images over their share of all images, as means over seeds.
 
     Args:
-        panels: The curves, by the name of what ranks the images.
-        data_source: The name of the data.
+        panels: The curves, by the uncertainty that ranks the images.
+        data_source: Name of the data.
     """
     rows, columns = _grid(len(panels))
     title, height = "Error rate among the most certain images", 1.2 + 0.8 * PANEL_HEIGHT[columns] * rows
@@ -119,7 +119,7 @@ def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
             coverage, risk = np.asarray(seeds[0].coverage, float), np.array([seed.risk for seed in seeds], float)
             aurc = np.mean([seed.aurc for seed in seeds])
             mean_and_range(ax, coverage, risk, styles[name], label=f"mean {aurc:.3f}")
-            top = max(top, risk[:, coverage >= 0.05].max())  # the first few images jump between 0 and 1
+            top = max(top, risk[:, coverage >= 0.05].max())  # the rates of the first few images jump between 0 and 1
         _panel(ax, network)
     for lowest in _only(axes, len(panels), ylabel="error rate", xlim=(0, 1), ylim=(0, 1.05 * top)):
         _label_below(lowest, "most certain images")
@@ -129,13 +129,13 @@ def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
 
 
 def accuracy_by_samples(panels: Panels[SampleCurve], data_source: str) -> Figure:
-    """What more MC samples buy: accuracy and negative log-likelihood of the mean of the first samples.
+    """Draw accuracy and negative log-likelihood of the mean of the first MC samples over their number.
 
-    Lines are means over seeds, bands go from the lowest to the highest.
+    Lines are means over seeds, bands are their range.
 
     Args:
-        panels: The scores for several numbers of samples.
-        data_source: The name of the data.
+        panels: The scores for different numbers of samples.
+        data_source: Name of the data.
     """
     rows = len(panels)
     figure, axes = new_figure("What more MC samples buy", data_source, rows, 2, 1.2 + 1.9 * rows, sharex=True)
@@ -156,17 +156,17 @@ def accuracy_by_samples(panels: Panels[SampleCurve], data_source: str) -> Figure
 
 
 PANEL_HEIGHT = {1: 4.6, 2: 3.4}
-"""Inches, by the number of columns."""
+"""Width in inches, by number of columns."""
 
 
 def _grid(panels: int) -> tuple[int, int]:
-    """Rows and columns for so many panels."""
+    """Numbers of rows and columns for this many panels."""
     columns = min(panels, 2)
     return -(-panels // columns), columns
 
 
 def _names(panels: Panels[Any]) -> dict[str, Style]:
-    """The looks of what predicts, the same in every panel."""
+    """The style of each kind of prediction, the same in every panel."""
     names = [name for curves in panels.values() for name in curves]
     return run_styles(names, names)
 
@@ -177,7 +177,7 @@ def _panel(ax: Axes, network: str) -> None:
 
 
 def _only(axes: npt.NDArray[Any], panels: int, *, ylabel: str, **limits: Any) -> list[Axes]:
-    """Remove the axes that have no panel, label those at the left, and give the lowest of each column."""
+    """Remove axes without a panel and label those on the left. Returns the lowest axes of each column."""
     shown, columns = list(axes.flat)[:panels], axes.shape[1]
     for ax in list(axes.flat)[panels:]:
         ax.remove()
@@ -194,12 +194,12 @@ def _label_below(ax: Axes, what: str) -> None:
 
 
 def examples(rows: Mapping[str, Sequence[Example]], title: str, data_source: str) -> Figure:
-    """Images with what they are and what they are taken for; a wrong answer is in the colour of a "no".
+    """Draw images with their true and predicted classes. Wrong predictions have the color of a "no".
 
     Args:
-        rows: The images of each row, by what they have in common.
-        title: What is shown.
-        data_source: The name of the data.
+        rows: Images by the title of their row.
+        title: Title of the figure.
+        data_source: Name of the data.
     """
     columns = max([1, *map(len, rows.values())])
     figure, axes = new_figure(title, data_source, len(rows), columns, 0.7 + 1.65 * len(rows))
@@ -221,5 +221,5 @@ def _example(ax: Axes, example: Example) -> None:
     says = f"{shortened(example.prediction, 12)} {100 * example.confidence:.0f} %"
     words = says if right else f"{says}\nis {shortened(example.label, 12)}"
     color = "black" if right else BAD
-    # not in the layout: long words must not push the images apart
+    # not part of the layout: long words would push the images apart
     ax.text(0, -0.04, words, transform=ax.transAxes, fontsize=8, va="top", color=color, in_layout=False)
