@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_cifar.study.report import pictures
+from lit_cifar.study.report import figures
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
 
@@ -49,6 +49,6 @@ class Page(HTMLParser):
 def written(result: StudyResult, folder: Path) -> Path:
     """A report with small figures, which are drawn faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "DPI", 20)
+        patch.setattr(figures, "DPI", 20)
         write_report(result, folder)
     return folder

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lit_cifar.study.report.depth_picture import depth_pictures, families
+from lit_cifar.study.report.depth_figure import depth_figures, families
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Run
 from lit_cifar.study.study_file import load_study
@@ -54,7 +54,7 @@ def test_the_picture_tells_its_means_and_counts_failed_runs_as_guessing(study_re
     found.loc[found["run"] == "residual 80", "selected_by_acc_test_acc"] = [0.58, 0.6]
     failed = (found["run"] == "plain 80") & (found["seed"] == 1)
     found.loc[failed, ["status", "classes", "selected_by_acc_test_acc"]] = ["failed", math.nan, math.nan]
-    (picture,) = depth_pictures(replace(study_result, study=study, results=found))
+    (picture,) = depth_figures(replace(study_result, study=study, results=found))
     assert picture.name == "depth"
     assert "plain: 50.0 % with 5 layers, " in picture.alt
     assert "30.0 % with 80 layers. BatchNorm: " in picture.alt
@@ -63,4 +63,4 @@ def test_the_picture_tells_its_means_and_counts_failed_runs_as_guessing(study_re
 
 
 def test_studies_of_one_depth_have_no_such_picture(study_result: StudyResult) -> None:
-    assert depth_pictures(study_result) == []
+    assert depth_figures(study_result) == []

@@ -15,7 +15,7 @@ from lit_cifar.study import runner
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import keep
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.report.rate_pictures import full_ladders
+from lit_cifar.study.report.rate_figures import full_ladders
 from lit_cifar.study.run import Report
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.study_data import open_data

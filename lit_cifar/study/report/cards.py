@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lit_cifar.study.answers import Answer
+from lit_cifar.study.report.figures import differences_figure, shrinking_figures
 from lit_cifar.study.report.page import Card, Cell, Section
-from lit_cifar.study.report.pictures import differences_picture, shrinking_pictures
 from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell, p_value
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.verdicts import VERDICT_RULE, Firmness
@@ -18,7 +18,7 @@ def answers_section(result: StudyResult) -> Section:
         "Answers",
         cards=[_card(answer) for answer in result.answers],
         folded=("The rule behind the answers", VERDICT_RULE),
-        pictures=[differences_picture(result), *shrinking_pictures(result)],
+        figures=[differences_figure(result), *shrinking_figures(result)],
     )
 
 

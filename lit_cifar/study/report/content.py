@@ -17,17 +17,17 @@ from lit_cifar.data.sources.cifar10 import CIFAR10Source
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
 from lit_cifar.study.report.costs_table import costs_table
-from lit_cifar.study.report.depth_picture import depth_pictures
-from lit_cifar.study.report.page import Cell, Page, Section, Table
-from lit_cifar.study.report.pictures import (
-    curves_pictures,
-    layers_pictures,
-    mc_pictures,
-    shift_pictures,
-    zeros_pictures,
+from lit_cifar.study.report.depth_figure import depth_figures
+from lit_cifar.study.report.figures import (
+    curves_figures,
+    layers_figures,
+    mc_figures,
+    shift_figures,
+    zeros_figures,
 )
-from lit_cifar.study.report.rate_pictures import rate_pictures
-from lit_cifar.study.report.uncertainty_pictures import uncertainty_pictures
+from lit_cifar.study.report.page import Cell, Page, Section, Table
+from lit_cifar.study.report.rate_figures import rate_figures
+from lit_cifar.study.report.uncertainty_figures import uncertainty_figures
 from lit_cifar.study.report.wording import count, difference_cell, how_timed, how_trained, mean_cell, pairs, suggestion
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Better, estimate
@@ -51,11 +51,11 @@ def write_report(result: StudyResult, folder: Path) -> None:
     """Write `report.html`, `report.md` and `figures/*.png` into a study's folder; TensorBoard shows the figures too."""
     page = _page(result)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    pictures = [picture for section in page.sections for picture in section.pictures]
-    for picture in pictures:
-        with replaced_when_complete(folder / "figures" / f"{picture.name}.png") as unfinished:
-            unfinished.write_bytes(picture.png)
-    show_images({picture.name: picture.png for picture in pictures}, folder / "figures")
+    figures = [figure for section in page.sections for figure in section.figures]
+    for figure in figures:
+        with replaced_when_complete(folder / "figures" / f"{figure.name}.png") as unfinished:
+            unfinished.write_bytes(figure.png)
+    show_images({figure.name: figure.png for figure in figures}, folder / "figures")
     write_text(folder / "report.html", _environment(autoescape=True).get_template("report.html.j2").render(page=page))
     # what autoescape is for HTML: every value goes through it
     markdown = _environment(finalize=_escaped_markdown)
@@ -123,21 +123,21 @@ def _results(result: StudyResult) -> Section:
     if sampled:
         tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
     tables += [_summary_table(result, "Training", TRAINING), costs_table(result)]
-    pictures = [*depth_pictures(result), *shift_pictures(result)]
+    figures = [*depth_figures(result), *shift_figures(result)]
     text = MEANS + how_trained(result.results) + how_timed(result.timings)
-    return Section("Results", text=text, tables=tables, pictures=pictures)
+    return Section("Results", text=text, tables=tables, figures=figures)
 
 
 def _mc_dropout(result: StudyResult) -> list[Section]:
-    pictures = [*mc_pictures(result), *uncertainty_pictures(result)]
+    figures = [*mc_figures(result), *uncertainty_figures(result)]
     text = (
         "Every network with dropout is tested twice, without training it further: by one pass without dropout, and by "
         "the mean of many passes with it (MC dropout)."
     )
     kept = sum(evaluation["mc_samples"] > 0 for evaluation in result.evaluations.values())
-    if pictures and 0 < kept < (tested := result.results["mc_test_acc"].notna().sum()):
+    if figures and 0 < kept < (tested := result.results["mc_test_acc"].notna().sum()):
         text += f" Curves are those of {kept} of the {tested} networks: an earlier version of lit_cifar did the others."
-    return [Section("MC dropout", text=text, pictures=pictures)] if pictures else []
+    return [Section("MC dropout", text=text, figures=figures)] if figures else []
 
 
 def _summary_table(result: StudyResult, caption: str, columns: Sequence[str]) -> Table:
@@ -165,16 +165,16 @@ def _mark_best(rows: list[list[Cell]], column: int, better: Better) -> None:
 
 
 def _curves(result: StudyResult) -> Section:
-    pictures = curves_pictures(result)
-    return Section("Learning curves", text="" if pictures else "No run has finished.", pictures=pictures)
+    figures = curves_figures(result)
+    return Section("Learning curves", text="" if figures else "No run has finished.", figures=figures)
 
 
 def _layers(result: StudyResult) -> Section:
-    pictures = layers_pictures(result)
-    if not pictures:
+    figures = layers_figures(result)
+    if not figures:
         return Section("Layers", text="No layer statistics were kept.")
     table = _summary_table(result, "Means over hidden layers, best epoch", LAYERS)
-    return Section("Layers", tables=[table], pictures=[*pictures, *zeros_pictures(result)])
+    return Section("Layers", tables=[table], figures=[*figures, *zeros_figures(result)])
 
 
 def _failures(result: StudyResult) -> list[Section]:
@@ -212,7 +212,7 @@ def _learning_rates(result: StudyResult) -> Section:
         cell = Cell(f"{rates.iloc[0]:.2g}", value=rates.iloc[0]) if len(rates) else Cell("–")
         rows.append([Cell(name), cell, Cell(_chosen_by(result, name))])
     table = Table("Learning rates used", ["run", "learning rate", "chosen by"], rows)
-    return Section("Learning rates", tables=[table], pictures=rate_pictures(result))
+    return Section("Learning rates", tables=[table], figures=rate_figures(result))
 
 
 def _chosen_by(result: StudyResult, run: str) -> str:

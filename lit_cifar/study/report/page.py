@@ -31,7 +31,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportFigure:
     """A figure as PNG, with words for those who can't see it (`alt`) and for those who can (`caption`).
 
     A page on a dark background inverts figures, but not photographs.
@@ -69,7 +69,7 @@ class Section:
     folded: tuple[str, str] | None = None
     code: str = ""
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    figures: Sequence[ReportFigure] = ()
 
 
 @dataclass(frozen=True)

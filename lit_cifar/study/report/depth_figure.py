@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from lit_cifar import figures
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.report.page import Picture
-from lit_cifar.study.report.pictures import picture
+from lit_cifar.study.report.figures import report_figure
+from lit_cifar.study.report.page import ReportFigure
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Run
 
@@ -18,7 +18,7 @@ Families = dict[str, dict[int, str]]
 ACCURACY = "selected_by_acc_test_acc"
 
 
-def depth_pictures(result: StudyResult) -> list[Picture]:
+def depth_figures(result: StudyResult) -> list[ReportFigure]:
     """Accuracy against depth, if some runs differ in nothing but a stated depth and perhaps the learning rate."""
     accuracies = {
         family: {depth: found for depth, run in runs.items() if (found := _accuracies(result, run))}
@@ -32,7 +32,7 @@ def depth_pictures(result: StudyResult) -> list[Picture]:
         "counts as guessing."
     )
     alt = f"Test accuracy against depth. {' '.join(map(_in_words, drawn.items()))}"
-    return [picture("depth", figures.accuracy_by_depth(drawn, result.data_source), alt, caption)]
+    return [report_figure("depth", figures.accuracy_by_depth(drawn, result.data_source), alt, caption)]
 
 
 def families(runs: Mapping[str, Run]) -> Families:

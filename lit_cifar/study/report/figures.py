@@ -1,4 +1,4 @@
-"""The pictures of a report, with words for those who can't see them."""
+"""The figures of a report, with alternative texts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lit_cifar import figures
 from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES, Measure
-from lit_cifar.study.report.page import Picture
+from lit_cifar.study.report.page import ReportFigure
 from lit_cifar.study.report.wording import effect_cell
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Threshold, mean_and_interval
 
 DPI = 150
 PNG_COLORS = 128
-"""Enough for lines and bands, and a third of the bytes of true colour."""
+"""Colors of a figure's palette: enough for lines and bands, with a third of the bytes of true color."""
 
 
-def differences_picture(result: StudyResult) -> Picture:
-    """Every question's paired differences."""
+def differences_figure(result: StudyResult) -> ReportFigure:
+    """The paired differences of all questions."""
     questions = [_paired_difference(answer) for answer in result.answers]
     alt = " ".join(
         f"Q{number}, {question.label}: {effect_cell(answer.measure, answer.verdict.comparison)}, {question.verdict}."
@@ -36,7 +36,7 @@ def differences_picture(result: StudyResult) -> Picture:
         "the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of zero is better."
     )
     drawn = figures.paired_differences(questions, result.data_source)
-    return picture("paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
+    return report_figure("paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
 
 
 def _paired_difference(answer: Answer) -> figures.PairedDifference:
@@ -65,7 +65,7 @@ def _paired_difference(answer: Answer) -> figures.PairedDifference:
 
 
 def _axis(measure: Measure) -> tuple[str, Callable[[float], float]]:
-    """The unit of a measure's paired differences, and what turns differences (or log ratios) into it."""
+    """The unit of a measure's paired differences, and a function that converts differences (or log ratios) to it."""
     if measure.scale == "ratio":
         return f"{measure.label} (change in %)", lambda log_ratio: 100 * math.expm1(log_ratio)
     if measure.percent:
@@ -73,8 +73,8 @@ def _axis(measure: Measure) -> tuple[str, Callable[[float], float]]:
     return measure.label, lambda difference: difference
 
 
-def shrinking_pictures(result: StudyResult) -> list[Picture]:
-    """How the intervals shrank from look to look, if there was more than one."""
+def shrinking_figures(result: StudyResult) -> list[ReportFigure]:
+    """The intervals at each look, if there was more than one look."""
     if len(result.looks) < 2:
         return []
     questions = [_shrinking(number, answer) for number, answer in enumerate(result.answers, 1)]
@@ -86,10 +86,10 @@ def shrinking_pictures(result: StudyResult) -> list[Picture]:
         if question.seeds
     )
     caption = (
-        "The difference of each question with its interval at every look (line: zero; dotted: the margin). All looks' "
-        "intervals together have the confidence of 95 %. A question that is answered gets no more seeds."
+        "The difference of each question with its interval at every look (line: zero; dotted: the margin). Together, "
+        "the intervals of all looks have a confidence of 95 %. A question that is answered gets no more seeds."
     )
-    return [picture("shrinking_intervals", drawn, f"Intervals by number of seeds. {alt}", caption)]
+    return [report_figure("shrinking_intervals", drawn, f"Intervals by number of seeds. {alt}", caption)]
 
 
 def _shrinking(number: int, answer: Answer) -> figures.ShrinkingInterval:
@@ -109,8 +109,8 @@ def _shrinking(number: int, answer: Answer) -> figures.ShrinkingInterval:
     )
 
 
-def mc_pictures(result: StudyResult) -> list[Picture]:
-    """Accuracy and ECE without MC dropout and with it, where a run has it."""
+def mc_figures(result: StudyResult) -> list[ReportFigure]:
+    """Accuracy and ECE without and with MC dropout, if a run has it."""
     columns = ["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"]
     if not set(columns) <= set(result.results) or result.results[columns].dropna().empty:
         return []
@@ -122,10 +122,10 @@ def mc_pictures(result: StudyResult) -> list[Picture]:
     )
     caption = "Accuracy and expected calibration error of one pass without dropout and of the mean of the MC samples."
     drawn = figures.accuracy_and_calibration_mc(result.results, result.data_source, runs=list(result.study.runs))
-    return [picture("mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
+    return [report_figure("mc_dropout", drawn, f"Two slope charts. {alt}", caption)]
 
 
-def shift_pictures(result: StudyResult) -> list[Picture]:
+def shift_figures(result: StudyResult) -> list[ReportFigure]:
     """Scores over the severity of corruption, if the study measures them."""
     results, last = result.results, f"severity_{SEVERITIES[-1]}_acc"
     if f"test_{last}" not in results:
@@ -140,10 +140,10 @@ def shift_pictures(result: StudyResult) -> list[Picture]:
         f"{', '.join(CORRUPTIONS)}. Solid: one pass without dropout; dashed: mean of the MC samples."
     )
     drawn = figures.scores_by_severity(results, result.data_source, runs=list(result.study.runs))
-    return [picture("shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
+    return [report_figure("shift", drawn, f"Three line charts over the severity of corruption. {alt}", caption)]
 
 
-def curves_pictures(result: StudyResult) -> list[Picture]:
+def curves_figures(result: StudyResult) -> list[ReportFigure]:
     """The learning curves, if a run has finished."""
     kept = result.finished_histories
     if not kept:
@@ -151,12 +151,12 @@ def curves_pictures(result: StudyResult) -> list[Picture]:
     drawn = figures.learning_curves(kept, result.data_source, runs=list(result.study.runs))
     caption = (
         "Validation loss and accuracy over epochs and over seconds of training (without validation; runs that trained "
-        "side by side slowed each other down). A run's mean and its band, from the lowest to the highest seed, go as "
-        "far as all its seeds train; the seeds that train on are drawn one by one."
+        "side by side slowed each other down). A run's mean and the range of its seeds end when its first seed "
+        "stops; the other seeds are then drawn one by one."
     )
     if len(kept) < len(result.histories):
         caption += " Failed runs are left out."
-    return [picture("learning_curves", drawn, _curves_alt(kept), caption)]
+    return [report_figure("learning_curves", drawn, _curves_alt(kept), caption)]
 
 
 def _curves_alt(histories: Mapping[tuple[str, int], pd.DataFrame]) -> str:
@@ -174,8 +174,8 @@ def _curves_alt(histories: Mapping[tuple[str, int], pd.DataFrame]) -> str:
     return f"Four line charts of validation loss and accuracy over epochs and seconds. {' '.join(parts)}"
 
 
-def layers_pictures(result: StudyResult) -> list[Picture]:
-    """Activations and gradients by depth, where runs have kept statistics of their layers."""
+def layers_figures(result: StudyResult) -> list[ReportFigure]:
+    """Activations and gradients by depth, for runs with statistics of their layers."""
     histories = result.finished_histories.items()
     kept = {key: epochs for key, epochs in histories if epochs.columns.str.startswith("layer_mean/").any()}
     if not kept:
@@ -187,7 +187,7 @@ def layers_pictures(result: StudyResult) -> list[Picture]:
         "gradients vanish, layers near the input learn little. A unit is dead if its output hardly differs between "
         "images."
     )
-    return [picture("layers", drawn, _layers_alt(result), caption)]
+    return [report_figure("layers", drawn, _layers_alt(result), caption)]
 
 
 def _layers_alt(result: StudyResult) -> str:
@@ -196,7 +196,7 @@ def _layers_alt(result: StudyResult) -> str:
     return f"Four charts of mean, standard deviation, gradient and dead units by layer. {' '.join(parts)}"
 
 
-def zeros_pictures(result: StudyResult) -> list[Picture]:
+def zeros_figures(result: StudyResult) -> list[ReportFigure]:
     """Accuracy over the share of zeros, if any run has zeros."""
     if not result.results["zeros"].max() > 0:
         return []
@@ -207,20 +207,20 @@ def zeros_pictures(result: StudyResult) -> list[Picture]:
         for row in result.summary.to_dict("records")
     ]
     caption = "Each small point is a seed, each diamond a run's mean."
-    return [picture("zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
+    return [report_figure("zeros", drawn, f"Accuracy over the share of zeros. {' '.join(parts)}", caption)]
 
 
-def picture(name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False) -> Picture:
-    """A figure as a small PNG; its title names the data."""
+def report_figure(name: str, figure: Figure, alt: str, caption: str, *, photographs: bool = False) -> ReportFigure:
+    """A figure as a small PNG file."""
     true_color = io.BytesIO()
     figure.savefig(true_color, dpi=DPI, format="png")
     with Image.open(true_color) as image:
         png = _fewer_colors(image.convert("RGB"), photographs=photographs)
-    return Picture(name, png, alt, caption, photographs)
+    return ReportFigure(name, png, alt, caption, photographs)
 
 
 def _fewer_colors(image: Image.Image, *, photographs: bool) -> bytes:
-    """The image as PNG: in a palette, or where it shows photographs in 64 shades each of red, green and blue."""
+    """The image as PNG with a palette, or, for photographs, with 64 shades each of red, green and blue."""
     small = io.BytesIO()
     if photographs:
         fewer = image.point([round((shade // 4) * 255 / 63) for shade in range(256)] * 3)

@@ -8,8 +8,8 @@ from typing import Any
 
 from lit_cifar import figures
 from lit_cifar.study.plan import RATE_FACTORS
-from lit_cifar.study.report.page import Picture
-from lit_cifar.study.report.pictures import picture
+from lit_cifar.study.report.figures import report_figure
+from lit_cifar.study.report.page import ReportFigure
 from lit_cifar.study.report.wording import suggestion
 from lit_cifar.study.result import StudyResult
 
@@ -19,9 +19,9 @@ Ladder = Sequence[Mapping[str, Any]]
 SHORT, FULL = "short runs of the search", "full trainings"
 
 
-def rate_pictures(result: StudyResult) -> list[Picture]:
+def rate_figures(result: StudyResult) -> list[ReportFigure]:
     """Accuracy against the learning rate, and the searches, as far as there are any."""
-    return [*_accuracy_pictures(result), *_search_pictures(result)]
+    return [*_accuracy_figures(result), *_search_figures(result)]
 
 
 def full_ladders(result: StudyResult) -> dict[str, Ladder]:
@@ -41,7 +41,7 @@ def _rungs(result: StudyResult, run: str) -> Iterator[dict[str, Any]]:
         yield {"learning_rate": float(rows["lr"].iloc[0]), "val_accuracies": rows["val_acc"].tolist()}
 
 
-def _accuracy_pictures(result: StudyResult) -> list[Picture]:
+def _accuracy_figures(result: StudyResult) -> list[ReportFigure]:
     """Accuracy against the learning rate; searches of older versions had one seed and show none."""
     short = {name: search["ladder"] for name, search in result.searches.items() if "ladder" in search}
     panels = {SHORT: short, FULL: full_ladders(result)}
@@ -56,7 +56,7 @@ def _accuracy_pictures(result: StudyResult) -> list[Picture]:
     )
     drawn = figures.accuracy_by_learning_rate(panels, result.data_source, runs=list(result.study.runs))
     alt = f"Validation accuracy over the learning rate, at the chosen one: {' '.join(parts)}"
-    return [picture("accuracy_by_learning_rate", drawn, alt, caption)]
+    return [report_figure("accuracy_by_learning_rate", drawn, alt, caption)]
 
 
 def _best(ladders: Mapping[str, Ladder]) -> str:
@@ -67,7 +67,7 @@ def _best(ladders: Mapping[str, Ladder]) -> str:
     return f"{', '.join(parts)}."
 
 
-def _search_pictures(result: StudyResult) -> list[Picture]:
+def _search_figures(result: StudyResult) -> list[ReportFigure]:
     if not result.searches:
         return []
     alt = " ".join(
@@ -80,4 +80,4 @@ def _search_pictures(result: StudyResult) -> list[Picture]:
         "learning rate this suggests (dashed). Squares: mean validation losses of short runs; the lowest decides."
     )
     drawn = figures.learning_rate_curves(result.searches, result.data_source, runs=list(result.study.runs))
-    return [picture("learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
+    return [report_figure("learning_rates", drawn, f"Loss over learning rate. {alt}", caption)]
