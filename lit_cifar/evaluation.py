@@ -152,7 +152,7 @@ def evaluate_predictions(found: Found, mc_samples: int) -> dict[str, Any]:
 def out_of_distribution_images(count: int, *, synthetic: bool = True) -> dict[str, Tensor]:
     """Images of nothing a network was trained on, uint8 [count, 3, 32, 32], by kind; the same ones each time.
 
-    Uniform noise is any colour in any pixel; Gaussian noise varies around grey by a quarter of the range.
+    Uniform noise is any color in any pixel; Gaussian noise varies around grey by a quarter of the range.
 
     Args:
         count: Images of each kind.

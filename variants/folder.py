@@ -1,4 +1,4 @@
-"""Variants in a folder of the user's own, read without running them: a file is imported when its variant is named."""
+"""Finds variants in the user's folder by syntax alone. A file is imported when one of its variants is named."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class FoundClass:
-    """A class that a file defines and that may be a variant: to know for sure, the file would have to be run.
+    """A class in a file that may be a variant. Only importing the file can tell.
 
     Args:
-        name: Of the class.
-        path: Of the file.
+        name: Name of the class.
+        path: Path of the file.
         description: The first line of the class's docstring.
     """
 
@@ -24,12 +24,12 @@ class FoundClass:
 
     @property
     def module(self) -> str:
-        """The name under which the file is imported."""
+        """The module name under which the file is imported."""
         return f"variants.{self.path.stem}"
 
 
 def classes_in(folder: Path) -> list[FoundClass]:
-    """The public classes with a base class in the Python files of a folder, by their syntax alone; sorted by file."""
+    """The public classes that have a base class, in the Python files of a folder, sorted by file."""
     files = sorted(path for path in folder.glob("*.py") if path.stem.isidentifier() and not path.stem.startswith("_"))
     return [found for path in files for found in _classes(path)]
 
@@ -37,7 +37,7 @@ def classes_in(folder: Path) -> list[FoundClass]:
 def _classes(path: Path) -> Iterator[FoundClass]:
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # no variant can be in it
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # it can't contain a variant
         return
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.bases and not node.name.startswith("_"):

@@ -66,7 +66,7 @@ _loading: list[bool] = []
 
 
 def register(variant_class: VariantClass) -> VariantClass:
-    """Make a variant known by its class name. Use it as a class decorator.
+    """Register a variant by its class name. Used as a class decorator.
 
     Registering the same class again changes nothing.
 
@@ -127,9 +127,9 @@ def unknown_name_message(name: str) -> str:
 
 
 def use_folder(folder: Path) -> None:
-    """Find variants in the Python files of a folder, too. A file is only imported when one of its variants is named.
+    """Also find variants in the Python files of a folder. A file is imported when one of its variants is named.
 
-    Its classes also have class paths: `variants.<file>.<class>`. A file called like a built-in one is never imported.
+    Its classes have the class paths `variants.<file>.<class>`. A file with a built-in name is never imported.
     """
     package = sys.modules[__package__ or "variants"].__path__
     _folders[:] = [folder] if folder.is_dir() and folder.resolve() != Path(package[0]).resolve() else []
@@ -138,12 +138,12 @@ def use_folder(folder: Path) -> None:
 
 
 def in_folder() -> list[FoundClass]:
-    """The classes in the folder of the user's own that aren't imported, and may be variants."""
+    """The classes in the user's folder that may be variants and have not been imported."""
     return [found for folder in _folders for found in classes_in(folder) if _find(found.name) is None]
 
 
 def load_named(text: str) -> None:
-    """Import the variants of the user's own folder whose names are words of a text, such as a command line."""
+    """Import the variants in the user's folder that a text, such as a command line, names."""
     for found in in_folder():
         if re.search(rf"\b{re.escape(found.name)}\b", text):
             get(found.name)
@@ -215,12 +215,12 @@ def _register_loaded(entry_point: EntryPoint) -> None:
 
 
 def _import_plugins(source: Origin, loaders: Mapping[str, Callable[[], object]]) -> None:
-    """Import the variants of one module and note their origin. What fails breaks nothing else, and is said once."""
+    """Import the variants of one module and note their origin. If that fails, a warning says so once."""
     failed: dict[str, list[str]] = {}
     for name, load in loaders.items():
         before = set(_classes)
         try:
-            with redirect_stdout(StringIO()):  # what a plugin prints must not end up in `variants --json`
+            with redirect_stdout(StringIO()):  # prints of a plugin must not end up in the output of `variants --json`
                 load()
         except KeyboardInterrupt:
             raise
@@ -238,13 +238,13 @@ def _import_plugins(source: Origin, loaders: Mapping[str, Callable[[], object]])
 
 
 def _load_from_folder(name: str) -> str | None:
-    """Import the file in the user's own folder that has this variant, and say so; the variant's exact name."""
+    """Import the file in the user's folder that defines this variant. Returns the variant's exact name."""
     found = next((found for found in in_folder() if found.name.lower() == name.lower()), None)
     if found is None:
         return None
     source = Origin("", "", found.module, str(found.path))
     _import_plugins(source, {found.name: partial(_register_from_file, found)})
-    if _find(name) and multiprocessing.parent_process() is None:  # a worker's parent has said it
+    if _find(name) and multiprocessing.parent_process() is None:  # the parent of a worker process has printed it
         print(f"lit-cifar: the variant {found.name} comes from {found.path}.", file=sys.stderr)
     return _find(name)
 
@@ -265,13 +265,13 @@ def class_path(variant_class: type[Variant]) -> str:
 
 
 def registered_as(variant_class: type[Variant]) -> str | None:
-    """The name under which exactly this class is registered, if it is."""
+    """The name under which exactly this class is registered, if any."""
     name = _find(variant_class.__name__)
     return name if name is not None and _classes[name] is variant_class else None
 
 
 def can_be_named(variant_class: type[Variant]) -> bool:
-    """Whether the class's name means this class: none other is registered by it, and the module wasn't taken back."""
+    """Whether the name of the class stands for this class, and its module is still imported."""
     own = _classes.get(variant_class.__name__, variant_class) is variant_class
     return own and variant_class.__module__ in sys.modules
 

@@ -11,7 +11,7 @@ from lit_cifar.utils.errors import UserError
 
 
 def tensorboard(arguments: Sequence[str]) -> None:
-    """Serve TensorBoard until it is interrupted; the options are its own, its folder `logs` unless one is given."""
+    """Serve TensorBoard until it is interrupted. Takes TensorBoard's options; the default folder is `logs`."""
     chosen = (
         [] if any(option.startswith(("--logdir", "--help", "-h")) for option in arguments) else ["--logdir", "logs"]
     )

@@ -38,7 +38,7 @@ def crop(images: Tensor, tops: Tensor, lefts: Tensor, padding: int) -> Tensor:
 
 
 def random_cutout(images: Tensor, size: int) -> Tensor:
-    """Paint a square of `size` pixels, somewhere in each image [B, C, H, W], in the image's mean colour.
+    """Paint a square of `size` pixels, somewhere in each image [B, C, H, W], in the image's mean color.
 
     The square's centre is any pixel, so it may reach beyond the image (DeVries and Taylor 2017, arXiv:1708.04552).
     """

@@ -41,7 +41,7 @@ class CIFAR10DataModule(LightningDataModule):
             test images.
         flip: Mirror training images left to right at random.
         crop_padding: Pad training images by this many pixels and cut them out at random; 0 is off.
-        cutout: Paint a square of this many pixels, somewhere in each training image, in the image's mean colour
+        cutout: Paint a square of this many pixels, somewhere in each training image, in the image's mean color
             (cutout; DeVries and Taylor 2017, arXiv:1708.04552); 0 is off.
         mixup: Blend training images and their labels in pairs, with shares from a Beta distribution with this parameter
             (mixup; Zhang et al. 2018, arXiv:1710.09412), such as 0.2; 0 is off. Training accuracy then counts the

@@ -1,4 +1,4 @@
-"""Dropout masks that are decided from outside of the layers: reproducible, whatever the batches are."""
+"""Dropout masks that are set from outside the layers and don't depend on the batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIXING = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, None))
 _RATES = 2**16
 _CACHED_WORDS = 2**16
-"""Number of 64-bit words to mix at a time on a CPU, so that they stay in its cache for a dozen passes."""
+"""Number of 64-bit words to mix at a time on a CPU, so that they stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Masks(ABC):
 
 
 class SeededMasks(Masks):
-    """Random masks that depend on nothing but seed, layer call, sample and image.
+    """Random masks that depend only on seed, layer call, sample and image.
 
-    Batches and devices make no difference, and torch's random state is neither used nor changed. The bits come from
+    They are independent of batches and devices. torch's random state is neither used nor changed. The bits come from
     SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). Its counter runs over images and units; it
     starts at a hash of the rest. Each unit takes 16 bits, so rates are rounded to the nearest 1/65536.
 
@@ -92,7 +92,7 @@ def _starts(seed: int, call: int, samples: range) -> tuple[int, ...]:
 def splitmix64(counters: Tensor) -> Tensor:
     """Turn int64 counters into random bits, in place."""
     for shift, factor in _MIXING:
-        # int64 shifts copy the sign bit: without it they are SplitMix64's unsigned ones
+        # int64 shifts copy the sign bit; SplitMix64 needs unsigned shifts
         counters ^= (counters >> shift).bitwise_and_((1 << (64 - shift)) - 1)
         if factor is not None:
             counters *= factor

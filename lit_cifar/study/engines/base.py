@@ -1,4 +1,4 @@
-"""What every engine has in common: it does runs, one after the other or many at a time."""
+"""What all engines share: an engine executes runs, one after the other or several at a time."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import silence_lightning
 
 FinishedRun = tuple[PlannedRun, Row, bool]
-"""A run, its row, and whether it was done now or had been finished by an earlier call."""
+"""A run, its row, and whether it was executed now. Otherwise an earlier call has finished it."""
 
 Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
-"""What does runs: in this process, in worker processes, or on a cluster."""
+"""Executes runs in this process, in worker processes, in stacks or on a cluster."""
 
 
 def run_all(
     runs: Sequence[PlannedRun], study_folder: Path, engine: Engine, report: Report, *, fresh: bool = False
 ) -> Iterator[FinishedRun]:
-    """Do the runs that aren't finished, and give every row when it is there, in the order of finishing.
+    """Execute the runs that aren't finished. Yields each row as soon as it exists.
 
     Args:
-        runs: What is wanted.
-        study_folder: Where the runs' folders are.
-        engine: What does them.
-        report: Told of every finished epoch.
+        runs: The runs.
+        study_folder: Folder of the study.
+        engine: Executes them.
+        report: Called after each epoch.
         fresh: Whether to repeat runs whose settings, data or code have changed since they were finished.
 
     Raises:
-        UserError: if settings, data or code have changed since, and `fresh` is false.
+        UserError: If settings, data or code have changed since, and `fresh` is false.
     """
     silence_lightning()
     found = [(run, finished(run, study_folder)) for run in runs]
@@ -46,12 +46,12 @@ def run_all(
 
 
 def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
-    """Do the runs one after the other in this process."""
+    """Execute the runs one after the other in this process."""
     yield from ((run, execute(run, study_folder, report), True) for run in runs)
 
 
 def _changed(outdated: Sequence[tuple[PlannedRun, Finished]], folder: Path) -> str:
-    """What has changed since some runs were finished, and what to do about it."""
+    """An error message with what has changed since some runs were finished."""
     parts = ["the images"] if any("data" in result.changed for _, result in outdated) else []
     for what, words in {"code": "the code", "plan": "the settings"}.items():
         if names := dict.fromkeys(run.name for run, result in outdated if what in result.changed):

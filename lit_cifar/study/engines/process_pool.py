@@ -1,4 +1,4 @@
-"""Runs of a study in worker processes, a few at a time; what is finished stays finished."""
+"""Executes the runs of a study in worker processes."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from lit_cifar.utils.console import say
 from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
 
 TRIES = 3
-"""How often a run is tried whose worker process dies."""
+"""How many times a run is tried if its worker process dies."""
 
 LAST_SECONDS = 5.0
-"""How long an idle worker may take to end."""
+"""Seconds that an idle worker may take to end."""
 
 Epoch = tuple[str, int, float]
-"""What a `Report` is told."""
+"""The arguments of a `Report`."""
 
 
 def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, workers: int) -> Iterator[FinishedRun]:
-    """Do the runs in worker processes.
+    """Execute the runs in worker processes.
 
     A run whose worker dies is tried again after the others. After `TRIES` deaths its row says why it failed.
 
     Args:
-        runs: What to do.
-        study_folder: Where the runs' folders are.
-        report: Told of every finished epoch.
+        runs: The runs.
+        study_folder: Folder of the study.
+        report: Called after each epoch.
         workers: Number of processes.
     """
     left, deaths = deque(runs), Counter[str]()
@@ -69,13 +69,13 @@ def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, 
 
 
 class _Worker:
-    """A process that does one run after the other and reports through a pipe of its own.
+    """A process that executes runs one after the other and reports through its own pipe.
 
-    A queue that all workers share would stay locked if one of them were killed while it writes.
+    A queue shared by all workers would stay locked if one of them were killed while writing.
     """
 
     run: PlannedRun
-    """The current run, or the last one."""
+    """The current or last run."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -95,7 +95,7 @@ class _Worker:
         """A finished epoch, or the finished run's row; None if the process has died.
 
         Raises:
-            OSError: if the disk is full or read-only.
+            OSError: If the disk is full or read-only.
         """
         try:
             message: Epoch | Row | OSError = self.connection.recv()
@@ -108,14 +108,14 @@ class _Worker:
         return message
 
     def death(self) -> str:
-        """What ended the process, and the probable cause."""
+        """How the process ended, and the probable cause."""
         code = self.process.exitcode or 0
         if code == -getattr(signal, "SIGKILL", 0) != 0:  # Windows has no SIGKILL
             return "Its process was killed (SIGKILL), probably because memory ran out: try fewer workers"
         return f"Its process died ({signal.strsignal(-code) if code < 0 else f'exit code {code}'})"
 
     def end(self) -> None:
-        """End the process; if it is at work, at once, as Lightning would first finish the epoch."""
+        """End the process. If it is busy, it is killed, because Lightning would first finish the epoch."""
         if self.is_busy:
             self.process.kill()
         self.connection.close()
@@ -124,7 +124,7 @@ class _Worker:
 
 
 def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
-    """Put a dead worker's run at the end of the queue; return its row if it was finished or has failed too often."""
+    """Queue the run of a dead worker again. Returns its row if it was finished or has failed too often."""
     if (result := finished(dead.run, folder)) and not result.changed:
         return result.row
     deaths[dead.run.label] += 1
@@ -136,7 +136,7 @@ def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[s
 
 
 def _set_to_work(pool: Sequence[_Worker], left: deque[PlannedRun], folder: Path) -> list[_Worker]:
-    """Give the idle workers something to do; return the busy ones."""
+    """Give runs to idle workers. Returns the busy workers."""
     for worker in pool:
         if left and not worker.is_busy:
             worker.begin(left.popleft(), folder)
@@ -145,7 +145,7 @@ def _set_to_work(pool: Sequence[_Worker], left: deque[PlannedRun], folder: Path)
 
 @contextmanager
 def _sigint_held_back() -> Iterator[None]:
-    """Deliver an interrupt after the block. Where the system can't do that, it comes at once."""
+    """Delay interrupts until the end of the block, if the system can do that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -157,8 +157,8 @@ def _sigint_held_back() -> Iterator[None]:
 
 
 def _work(connection: Connection) -> None:
-    """Do the runs that come through the pipe, silently, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
+    """Execute the runs that arrive through the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence_lightning()
     with suppress(EOFError), one_report_of_system_errors():
@@ -170,12 +170,12 @@ def _work(connection: Connection) -> None:
 def _row_or_error(run: PlannedRun, study_folder: Path, report: Report) -> Row | OSError:
     try:
         return execute(run, study_folder, report)
-    except OSError as error:  # as a plain one, which can be sent
+    except OSError as error:  # a plain OSError, which can be pickled
         return OSError(error.errno, error.strerror or str(error), error.filename)
 
 
 def _end_with_parent() -> None:
-    """End when the parent process ends: a killed study must not leave busy workers behind."""
+    """Exit when the parent process ends, so that a killed study leaves no workers behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

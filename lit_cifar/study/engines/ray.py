@@ -1,4 +1,4 @@
-"""Runs of a study on a Ray cluster, for those who have more than one machine. Needs the extra `lit-cifar[ray]`."""
+"""Executes the runs of a study on a Ray cluster. Needs the extra `lit-cifar[ray]`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CONNECT_SECONDS = 5
 
 
 def check_address(address: str) -> None:
-    """Find out in seconds that nothing listens at a cluster's address: Ray itself tries for more than a minute.
+    """Check in seconds that a cluster answers at an address. Ray would try for more than a minute.
 
     Raises:
-        UserError: if the address isn't one, or nobody answers there.
+        UserError: If the address is invalid, or nothing answers there.
     """
     if address in ("auto", "local"):
         return
@@ -50,7 +50,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
         parts = urlsplit(address if "://" in address else f"ray://{address}")
         if parts.scheme == "ray" and parts.hostname and parts.port:
             return parts.hostname, parts.port
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         pass
     raise UserError(f"address={address} is not an address: give the cluster's HOST:PORT, `auto` or `local`.")
 
@@ -58,17 +58,17 @@ def _host_and_port(address: str) -> tuple[str, int]:
 def run_on_cluster(
     runs: Sequence[PlannedRun], study_folder: Path, report: Report, *, address: str, workers: int
 ) -> Iterator[FinishedRun]:
-    """Do the runs on a cluster, one processor each, and put what each has written into the study's folder here.
+    """Execute the runs on a cluster, one CPU each, and copy the files of each run to the study's folder.
 
-    A run whose machine or process dies is tried again. The data, and lit_cifar with the same variants, must be found on
-    every machine under the same path as here.
+    A run whose machine or process dies is tried again. Every machine must have lit_cifar with the same variants, and
+    the data at the same path.
 
     Args:
-        address: The cluster's; `auto` for the one that this machine belongs to; `local` to start one here.
-        workers: For `local`: how many runs at a time.
+        address: Address of the cluster; `auto` for the cluster of this machine; `local` to start one here.
+        workers: Number of runs at a time for `local`.
 
     Raises:
-        UserError: if Ray isn't installed, no cluster answers, or a run's process dies again and again.
+        UserError: If Ray isn't installed, no cluster answers, or a run's process dies repeatedly.
     """
     with _cluster(address, workers) as ray:
         news = ray.util.queue.Queue(actor_options={"num_cpus": 0})
@@ -80,7 +80,7 @@ def run_on_cluster(
                 report(*epoch)
             for future in done:
                 run, (row, written) = running.pop(future), ray.get(future)
-                shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # what an interrupted try has left
+                shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # left by an interrupted attempt
                 _unpack(written, study_folder)
                 yield run, row, True
 
@@ -107,9 +107,9 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
 
 
 def _execute_on_cluster(run: PlannedRun, folder_here: Path, news: Any) -> tuple[Row, bytes]:
-    """A run's row, and its folder as an archive: the machine may be another one, with other disks."""
+    """A run's row, and its folder as an archive, because the machine may have other disks."""
     silence_lightning()
-    if folder_here.is_dir():  # relative paths mean what they mean to the one who typed them
+    if folder_here.is_dir():  # relative paths are relative to the user's current folder
         os.chdir(folder_here)
     with tempfile.TemporaryDirectory() as folder:
         row = execute(run, Path(folder), lambda *epoch: news.put(epoch))
@@ -121,7 +121,7 @@ def _execute_on_cluster(run: PlannedRun, folder_here: Path, news: Any) -> tuple[
 
 
 def _result_last(file: Path) -> tuple[bool, Path]:
-    """`result.json` says that a run is finished."""
+    """Sort `result.json` last: if it exists, the run is finished."""
     return file.name == "result.json", file
 
 
