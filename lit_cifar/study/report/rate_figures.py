@@ -1,4 +1,4 @@
-"""Pictures of learning rates: how they were searched, and what accuracy hangs on them."""
+"""Figures of learning rates: how they were searched, and how accuracy depends on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT, FULL = "short runs of the search", "full trainings"
 
 
 def rate_figures(result: StudyResult) -> list[ReportFigure]:
-    """Accuracy against the learning rate, and the searches, as far as there are any."""
+    """Accuracy over the learning rate, and the searches, if there are any."""
     return [*_accuracy_figures(result), *_search_figures(result)]
 
 
@@ -42,7 +42,7 @@ def _rungs(result: StudyResult, run: str) -> Iterator[dict[str, Any]]:
 
 
 def _accuracy_figures(result: StudyResult) -> list[ReportFigure]:
-    """Accuracy against the learning rate; searches of older versions had one seed and show none."""
+    """Accuracy over the learning rate. Searches of older versions had one seed and are left out."""
     short = {name: search["ladder"] for name, search in result.searches.items() if "ladder" in search}
     panels = {SHORT: short, FULL: full_ladders(result)}
     if not any(panels.values()):
@@ -50,9 +50,8 @@ def _accuracy_figures(result: StudyResult) -> list[ReportFigure]:
     parts = [f"{title}: {_best(ladders)}" for title, ladders in panels.items() if ladders]
     caption = (
         "The mean validation accuracy of several seeds at a ladder of learning rates: short runs of a few epochs, "
-        "which decide, and full trainings at half, once and twice the chosen rate, where they were repeated. A curve "
-        "that is flat around the chosen rate says that the choice hardly matters; a steep one that the comparison "
-        "hangs on it."
+        "which decide, and full trainings at half, once and twice the chosen rate, where they were repeated. If a "
+        "curve is flat around the chosen rate, the choice hardly matters; if it is steep, the comparison depends on it."
     )
     drawn = figures.accuracy_by_learning_rate(panels, result.data_source, runs=list(result.study.runs))
     alt = f"Validation accuracy over the learning rate, at the chosen one: {' '.join(parts)}"
