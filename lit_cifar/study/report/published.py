@@ -10,9 +10,9 @@ from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
 from lit_cifar.study.report.costs_table import costs_table
-from lit_cifar.study.report.page import Picture, Table
-from lit_cifar.study.report.pictures import curves_pictures, mc_pictures, zeros_pictures
-from lit_cifar.study.report.rate_pictures import rate_pictures
+from lit_cifar.study.report.figures import curves_figures, mc_figures, zeros_figures
+from lit_cifar.study.report.page import ReportFigure, Table
+from lit_cifar.study.report.rate_figures import rate_figures
 from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell
 from lit_cifar.study.result import StudyResult
 
@@ -32,11 +32,11 @@ def published_text(result: StudyResult) -> str:
     return "\n\n".join(parts)
 
 
-def published_pictures(result: StudyResult) -> list[Picture]:
+def published_pictures(result: StudyResult) -> list[ReportFigure]:
     """The figures that can be made from a record."""
-    answers = answers_section(result).pictures if result.answers else ()
-    zeros = zeros_pictures(result) if "zeros" in result.results else []
-    return [*answers, *mc_pictures(result), *rate_pictures(result), *zeros, *curves_pictures(result)]
+    answers = answers_section(result).figures if result.answers else ()
+    zeros = zeros_figures(result) if "zeros" in result.results else []
+    return [*answers, *mc_figures(result), *rate_figures(result), *zeros, *curves_figures(result)]
 
 
 def _about(result: StudyResult) -> str:
