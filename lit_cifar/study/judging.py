@@ -42,6 +42,8 @@ def judge_again(findings: Findings) -> StudyResult:
         UserError: If the study asks about runs that aren't there, or has no seed for which every run is finished.
     """
     study, found = findings.study, set(findings.results["run"])
+    if not found:
+        raise UserError("No run is finished: there is nothing to judge yet.")
     if missing := [name for name in study.runs if name not in found]:
         raise UserError(f"There are no results of {', '.join(missing)}: judge a study of {', '.join(sorted(found))}.")
     is_auto = study.seeds == "auto"

@@ -128,6 +128,8 @@ def test_without_a_complete_seed_there_is_nothing_to_judge() -> None:
     rows = [row for row in rows_of(new=2, old=2, third=2) if (row["run"], row["seed"]) != ("third", 0)]
     with pytest.raises(UserError, match="nothing to judge yet"):
         judge_again(made(study_of(), rows))
+    with pytest.raises(UserError, match="No run is finished"):
+        judge_again(replace(made(study_of(), rows), results=pd.DataFrame({"run": [], "seed": [], "status": []})))
     with pytest.raises(UserError, match="no results of third: judge a study of new, old"):
         judge_again(made(study_of(), rows_of(new=2, old=2)))
 
