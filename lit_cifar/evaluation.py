@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
 from lit_cifar.data.sources import IMAGE_SHAPE
@@ -149,22 +150,28 @@ def evaluate_predictions(found: Found, mc_samples: int) -> dict[str, Any]:
     return result
 
 
-def out_of_distribution_images(count: int, *, synthetic: bool = True) -> dict[str, Tensor]:
-    """Images of nothing a network was trained on, uint8 [count, 3, 32, 32], by kind; the same ones each time.
+def out_of_distribution_images(
+    count: int, *, synthetic: bool = True, image_shape: Sequence[int] = IMAGE_SHAPE
+) -> dict[str, Tensor]:
+    """Images of nothing a network was trained on, uint8 [count, *image_shape], by kind; the same ones each time.
 
     Uniform noise is any color in any pixel; Gaussian noise varies around grey by a quarter of the range.
 
     Args:
         count: Images of each kind.
         synthetic: Whether to add drawn shapes; leave them out for a network that was trained on them.
+        image_shape: Channels, height and width.
     """
     generator = torch.Generator().manual_seed(0)
-    shape = (count, *IMAGE_SHAPE)
+    shape = (count, *image_shape)
     kinds = {
         "uniform noise": torch.randint(256, shape, dtype=torch.uint8, generator=generator),
         "Gaussian noise": torch.randn(shape, generator=generator).mul(64).add(128).clamp(0, 255).to(torch.uint8),
     }
-    return {**kinds, "drawn shapes": SyntheticSource(test_size=count).test().images} if synthetic else kinds
+    if synthetic:
+        shapes = SyntheticSource(test_size=count).test().images
+        kinds["drawn shapes"] = interpolate(shapes, size=tuple(image_shape[1:])) if shapes.shape != shape else shapes
+    return kinds
 
 
 def rankings(found: Found) -> dict[str, dict[str, Tensor]]:

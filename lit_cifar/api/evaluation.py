@@ -22,6 +22,7 @@ from lit_cifar.callbacks.uncertainty_figures import uncertainty_figures
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.evaluation import WAYS, Evaluation, Found, evaluate_predictions
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.network import image_shape
 from lit_cifar.utils.errors import UserError
 
 Trained = LitClassifier | TrainingResult | str | Path
@@ -124,8 +125,9 @@ def predict(
         >>> list(predictions.columns)[:4]
         ['path', 'label', 'prediction', 'confidence']
     """
-    data = None if pictures is None else CIFAR10DataModule(pictures=str(pictures))
-    model, data = opened(trained, data)
+    model, data = opened(trained, None)
+    if pictures is not None:
+        data = CIFAR10DataModule(pictures=str(pictures), image_size=image_shape(model.built())[1])
     with _mc_samples(model, mc_samples):
         trainer = _trainer(**trainer_options)
         batches: Any = trainer.predict(model, datamodule=data)

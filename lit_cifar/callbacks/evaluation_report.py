@@ -11,6 +11,7 @@ from lit_cifar.callbacks.collecting import AfterTest
 from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.evaluation import SCORES, Found, evaluate_network, out_of_distribution_images
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.network import image_shape
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, write_text
 
@@ -58,7 +59,8 @@ class EvaluationReport(AfterTest):
         others = None
         if self.ood_images:
             knows_shapes = model.class_names == SyntheticSource().class_names
-            others = out_of_distribution_images(self.ood_images, synthetic=not knows_shapes)
+            shape = image_shape(model.built())
+            others = out_of_distribution_images(self.ood_images, synthetic=not knows_shapes, image_shape=shape)
         results = evaluate_network(model.built(), found, mc_samples=model.mc_samples, ood_images=others)
         evaluation = {"data_source": data.data_source, **results}
         write_text(self._path, json.dumps(evaluation, indent=1))

@@ -19,8 +19,8 @@ from lit_cifar.utils.errors import UserError
 def data_options(arguments: Sequence[str]) -> list[str]:
     """The data that the checkpoint was trained with, as options of the command line.
 
-    Empty if the command line names a source itself, or the checkpoint doesn't know its data: those of earlier versions
-    don't.
+    If the command line names a source itself, only the size of the images, which the network needs. Empty if the
+    checkpoint doesn't know its data: those of earlier versions don't.
 
     Args:
         arguments: What was typed after the command.
@@ -32,9 +32,11 @@ def data_options(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("--ckpt_path")
     parser.add_argument("--data.source", dest="source")
     typed, _ = parser.parse_known_args(list(arguments))
-    if not typed.ckpt_path or typed.source:
+    if not typed.ckpt_path:
         return []
     known = checkpoints.description(checkpoints.read(typed.ckpt_path)).get("data", {})
+    if typed.source:
+        known = {name: value for name, value in known.items() if name == "image_size"}
     return [f"--data.{name}={_typed(value)}" for name, value in known.items()]
 
 

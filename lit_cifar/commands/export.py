@@ -20,6 +20,7 @@ from lit_cifar.commands.checkpoint_options import check_variant
 from lit_cifar.commands.variants import variant_class
 from lit_cifar.training import checkpoints
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.training.network import image_shape
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, replaced_when_complete
 from lit_cifar.utils.parser import OneLineErrorParser
@@ -45,7 +46,7 @@ def export(arguments: Sequence[str]) -> None:
     difference = export_network(model, given.format, path)
     print(
         f"Wrote {path}: {model.variant!r}, classes {', '.join(model.class_names)}.\n"
-        f"It takes uint8 RGB images [N, {', '.join(map(str, _image_shape(model)))}] and gives logits.\n"
+        f"It takes uint8 RGB images [N, {', '.join(map(str, image_shape(model.built())))}] and gives logits.\n"
         f"Checked against the checkpoint on {COMPARED_IMAGES} images: logits differ by at most {difference:.1g}.\n"
         "How to use it without lit_cifar: docs/export.md"
     )
@@ -94,7 +95,8 @@ def export_network(model: LitClassifier, form: Format, path: Path) -> float:
     if network is None:
         raise UserError("There are no trained weights yet: fit first.")
     network.eval().requires_grad_(False)
-    images = torch.randint(256, (COMPARED_IMAGES, *_image_shape(model)), dtype=torch.uint8, generator=_generator())
+    shape = (COMPARED_IMAGES, *image_shape(network))
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=_generator())
     write, read = _FORMATS[form]
     with replaced_when_complete(path) as unfinished:
         try:
@@ -115,15 +117,11 @@ def metadata(model: LitClassifier) -> dict[str, Any]:
         "made_by": f"lit_cifar {lit_cifar.__version__}",
         "variant": repr(model.variant),
         "input": "images: uint8, RGB, values 0 to 255; pixels are scaled inside the network",
-        "input_shape": ["N", *_image_shape(model)],
+        "input_shape": ["N", *image_shape(model.built())],
         "output": "logits; their softmax are the class probabilities",
         "output_shape": ["N", len(model.class_names)],
         "classes": list(model.class_names),
     }
-
-
-def _image_shape(model: LitClassifier) -> tuple[int, ...]:
-    return tuple(model.state_dict()["network.scale.mean"].shape)
 
 
 def _generator() -> torch.Generator:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
-from lit_cifar.data.sources import ChosenClasses, ImageSet, SourceName, open_source, read_pictures, settled
+from lit_cifar.data.sources import IMAGE_SHAPE, ChosenClasses, ImageSet, SourceName, open_source, read_pictures, settled
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
@@ -32,6 +32,7 @@ class CIFAR10DataModule(LightningDataModule):
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
         classes: Use only the images of these classes. Default: all.
+        image_size: Width and height that pictures are scaled to, for `folder` and for `pictures`.
         batch_size: Images in a batch (of one process).
         val_size: Training images that are held out for validation, the same share of every class. Below 1 it is a share
             of the training images, 0.1 for a tenth. Default: the source's own validation images, or else a tenth.
@@ -59,6 +60,7 @@ class CIFAR10DataModule(LightningDataModule):
         data_dir: str = "data",
         urls: list[str] | None = None,
         classes: list[str] | None = None,
+        image_size: int = IMAGE_SHAPE[1],
         batch_size: int = 128,
         val_size: int | float | None = None,
         train_size: int | None = None,
@@ -78,9 +80,12 @@ class CIFAR10DataModule(LightningDataModule):
         check(corruption, severity)
         if corruption and pictures:
             raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
-        self.source = open_source(source, Path(data_dir), **({"urls": urls} if urls else {}))
+        check_image_size(image_size, is_free=source == "folder" or pictures is not None)
+        options: dict[str, Any] = {"urls": urls} if urls else {}
+        self.source = open_source(source, Path(data_dir), image_size=image_size, **options)
         if classes is not None:
             self.source = ChosenClasses(self.source, classes)
+        self.image_size = image_size
         self.batch_size = batch_size
         self.val_size = val_size
         self.train_size = train_size
@@ -121,6 +126,11 @@ class CIFAR10DataModule(LightningDataModule):
         if self.corruption is None:
             return self.source.name
         return f"{self.source.name}, test images CORRUPTED by {self.corruption}, severity {self.severity} of 5"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return IMAGE_SHAPE[0], self.image_size, self.image_size
 
     @property
     def train_images(self) -> Tensor:
@@ -230,7 +240,7 @@ class CIFAR10DataModule(LightningDataModule):
     def _images_to_predict(self) -> ImageSet:
         """The pictures, or else the test images; labels are then indices into `picture_names`."""
         if self.pictures:
-            found = read_pictures(Path(self.pictures))
+            found = read_pictures(Path(self.pictures), self.image_size)
             if not found.paths:
                 path, reason = next(iter(found.unreadable.items()))
                 raise UserError(f"No picture in {self.pictures} can be read. The first one, {path}: {reason}.")
@@ -244,7 +254,7 @@ class CIFAR10DataModule(LightningDataModule):
         return ImageSet(images, torch.arange(len(images)))
 
 
-ORIGIN = ("source", "data_dir", "classes", "val_size", "train_size", "seed")
+ORIGIN = ("source", "data_dir", "classes", "image_size", "val_size", "train_size", "seed")
 
 DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
 """The constructor's arguments where none are given."""
@@ -261,6 +271,26 @@ def _check(*, batch_size: int, val_size: float | None, crop_padding: int, cutout
         raise UserError(f"cutout={cutout} is negative: use 0 for no cutout.")
     if not 0 <= mixup < float("inf"):
         raise UserError(f"mixup={mixup} is out of range: use a number above 0, such as 0.2, or 0 for no mixup.")
+
+
+LARGEST = 256
+"""Above it, the images of a usual folder and the first layer of a dense network don't fit into memory."""
+
+
+def check_image_size(size: int, *, is_free: bool) -> None:
+    """Check the size that pictures are scaled to.
+
+    Args:
+        size: Width and height.
+        is_free: Whether the source's images can be scaled.
+
+    Raises:
+        UserError: If the size can't be used.
+    """
+    if not 8 <= size <= LARGEST:
+        raise UserError(f"image_size={size} is out of range: use a number of pixels from 8 to {LARGEST}.")
+    if size != IMAGE_SHAPE[1] and not is_free:
+        raise UserError(f"image_size={size} is for pictures in folders: use source='folder'. Other images are 32×32.")
 
 
 def _subset(image_set: ImageSet, indices: Tensor) -> ImageSet:

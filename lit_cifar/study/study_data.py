@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.data.sources import settled
+from lit_cifar.data.sources import IMAGE_SHAPE, settled
 from lit_cifar.data.splits import DEFAULT_SHARE
 from lit_cifar.study.fingerprints import data_fingerprint
 from lit_cifar.study.schema import Study
@@ -35,7 +35,9 @@ class StudyData:
         """A short name for folders; empty for CIFAR-10."""
         source = str(self.arguments["source"])
         if source == "folder":
-            return Path(self.arguments["data_dir"]).resolve().name
+            size = self.arguments.get("image_size", IMAGE_SHAPE[1])
+            scaled = "" if size == IMAGE_SHAPE[1] else f"-{size}px"
+            return Path(self.arguments["data_dir"]).resolve().name + scaled
         return "" if source == "cifar10" else source
 
     def fitted(self, study: Study) -> Study:

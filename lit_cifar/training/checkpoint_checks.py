@@ -174,6 +174,23 @@ def is_description(described: Any) -> bool:
     )
 
 
+def check_image_shape(known: Sequence[int], given: Sequence[int]) -> None:
+    """Check that the data has images of the network's size.
+
+    Args:
+        known: Channels, height and width of the images that the network takes.
+        given: Those of the data's images.
+
+    Raises:
+        UserError: If not.
+    """
+    if list(known) != list(given):
+        raise UserError(
+            f"The network takes images of shape {list(known)}; the data has {list(given)}. Use the data it was trained "
+            f"on, or image_size={known[-1]}."
+        )
+
+
 def check_classes(known: Sequence[str], given: Sequence[str]) -> None:
     """Check that network and data have the same classes in the same order, because labels are indices.
 

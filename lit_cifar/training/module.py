@@ -21,11 +21,18 @@ from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
 from lit_cifar.training.arguments import MatmulPrecision, check_arguments
-from lit_cifar.training.checkpoint_checks import check_classes, check_fits, check_size, check_version, check_weights
+from lit_cifar.training.checkpoint_checks import (
+    check_classes,
+    check_fits,
+    check_image_shape,
+    check_size,
+    check_version,
+    check_weights,
+)
 from lit_cifar.training.loss import Loss, check_loss, logits_of, loss_and_totals, loss_in, training_loss
 from lit_cifar.training.max_norm import MaxNorm
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
-from lit_cifar.training.network import NetworkBuilder
+from lit_cifar.training.network import NetworkBuilder, image_shape
 from lit_cifar.training.optimization import OptimizerFactory, Scheduler, make_optimizer, make_scheduler
 from lit_cifar.training.sparsity import GradualPruning, L1Penalty
 from lit_cifar.uncertainty import declare_stochastic
@@ -283,15 +290,16 @@ class LitClassifier(LightningModule):
         self._check_data()
 
     def on_predict_start(self) -> None:
-        if not getattr(self.trainer.datamodule, "pictures", None):  # type: ignore[attr-defined]
-            self._check_data()
+        self._check_data()
 
     def _check_data(self) -> None:
-        """Check that the data has the classes of the network; a DataLoader alone doesn't tell."""
-        self.built()
+        """Check that the data has the classes and the image size of the network; a DataLoader alone doesn't tell."""
+        shape = image_shape(self.built())
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data is not None:
+        if data is not None and not getattr(data, "pictures", None):
             check_classes(self.class_names, data.class_names)
+        if data is not None:
+            check_image_shape(shape, data.image_shape)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

@@ -37,6 +37,11 @@ class NetworkBuilder(Callback):
         self._is_new = False
 
 
+def image_shape(network: nn.Sequential) -> tuple[int, ...]:
+    """Channels, height and width of the images that a network takes."""
+    return tuple(network.get_buffer("scale.mean").shape)
+
+
 @torch.no_grad()
 def check_logits(network: nn.Module, images: Tensor, classes: int, name: str) -> None:
     """Check that a network returns logits [N, classes] for images [N, C, H, W].

@@ -12,6 +12,8 @@ import pytest
 import torch
 import yaml
 
+from lit_cifar import predict
+
 pytestmark = pytest.mark.usefixtures("no_figures")
 Run = Callable[..., tuple[int, str, str]]
 MINE = """
@@ -53,6 +55,40 @@ def test_test_validate_and_predict_need_nothing_but_the_checkpoint(
     code, _, err = lit_cifar("test", "--ckpt_path", mine, "--data.source", "folder", "--data.data_dir", "elsewhere")
     assert code == 1
     assert "elsewhere: there is no such folder" in err
+
+
+def test_pictures_of_another_size(lit_cifar: Run, on_pictures: list[object], workspace: Path, pictures: Path) -> None:
+    """Networks, checkpoints, test, predict and export carry the size."""
+    small = ("--model.variant", "AlphaDropout", "--model.variant.depth", 2, "--data.image_size", 48)
+    code, _, err = lit_cifar("fit", *small, *on_pictures, "--trainer.max_epochs", 1)
+    assert code == 0, err
+    best = Path("logs/fit/AlphaDropout/version_0/checkpoints/best.ckpt")
+    for arguments in (
+        ("test", "--evaluation.ood_images", 10),
+        ("test", *on_pictures[:4], "--evaluation.ood_images", 0),  # other data gets the size of the network
+        ("predict", "--data.pictures", pictures / "test/cat"),
+        ("export",),
+    ):
+        code, out, err = lit_cifar(*arguments, "--ckpt_path", best)
+        assert code == 0, err
+    assert "uint8 RGB images [N, 3, 48, 48]" in out
+    assert len(predict(best, pictures / "test/cat/0000.png")) == 1
+    code, _, err = lit_cifar("test", "--ckpt_path", best, *on_pictures, "--data.image_size", 32)
+    assert code == 1
+    assert "takes images of shape [3, 48, 48]; the data has [3, 32, 32]" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data.source", "synthetic", "--data.image_size", 48), "is for pictures in folders"),
+        (("--data.source", "folder", "--data.image_size", 1000), "from 8 to 256"),
+    ],
+)
+def test_sizes_that_can_not_be(options: tuple[object, ...], message: str, lit_cifar: Run, workspace: Path) -> None:
+    code, _, err = lit_cifar("fit", "--model.variant", "ELU", *options)
+    assert code == 1
+    assert message in err
 
 
 def test_a_checkpoint_outside_of_its_run_imports_nothing(mine: Path, lit_cifar: Run) -> None:

@@ -44,23 +44,26 @@ def settled(kind: SourceName, source: Source) -> SourceName:
     return "cifar10" if isinstance(source.chosen, CIFAR10Source) else "synthetic"
 
 
-def open_source(kind: SourceName, data_dir: Path, *, urls: Sequence[str] = DEFAULT_URLS) -> Source:
+def open_source(
+    kind: SourceName, data_dir: Path, *, urls: Sequence[str] = DEFAULT_URLS, image_size: int = IMAGE_SHAPE[1]
+) -> Source:
     """The source of a kind; it reads and downloads nothing before it is asked to.
 
     Args:
         kind: What to read.
         data_dir: The folder the files are in, or are downloaded to; `synthetic` needs none.
         urls: Addresses of the CIFAR-10 archive, tried in order.
+        image_size: Width and height that pictures in a folder are scaled to.
 
     Raises:
-        UserError: if there is no such kind, or an address is no web address.
+        UserError: If there is no such kind, or an address is no web address.
     """
     if kind == "cifar10":
         return CIFAR10Source(data_dir, urls=urls)
     if kind == "huggingface":
         return HuggingFaceSource(data_dir)
     if kind == "folder":
-        return FolderSource(data_dir)
+        return FolderSource(data_dir, image_size=image_size)
     if kind == "auto":
         return AutoSource(data_dir, urls=urls, copy=UOFT_CS if urls == DEFAULT_URLS else None)
     if kind == "synthetic":

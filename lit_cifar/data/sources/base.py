@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 IMAGE_SHAPE = (3, 32, 32)
-"""Channels, height and width of every image."""
+"""Channels, height and width of CIFAR-10's images, and of pictures unless another size is chosen."""
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names of CIFAR-10, in the order of its labels."""
@@ -19,7 +19,7 @@ class ImageSet:
     """Images and their labels, in memory.
 
     Args:
-        images: uint8 [N, 3, 32, 32], contiguous.
+        images: uint8 [N, 3, H, W], contiguous.
         labels: int64 [N], contiguous; each an index into the source's class names.
 
     Raises:
@@ -30,7 +30,7 @@ class ImageSet:
     labels: torch.Tensor
 
     def __post_init__(self) -> None:
-        _check("images", self.images, torch.uint8, (len(self.labels), *IMAGE_SHAPE))
+        _check("images", self.images, torch.uint8, (len(self.labels), IMAGE_SHAPE[0], *self.images.shape[2:4]))
         _check("labels", self.labels, torch.int64, (len(self.labels),))
 
     def __len__(self) -> int:

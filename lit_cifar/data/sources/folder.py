@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lit_cifar.data.sources.base import ImageSet
+from lit_cifar.data.sources.base import IMAGE_SHAPE, ImageSet
 from lit_cifar.data.sources.cache import CachedSource, Split
 from lit_cifar.data.sources.image_files import PictureFile, decode_all, list_pictures
 from lit_cifar.utils.errors import UserError
@@ -33,7 +33,7 @@ Files = dict[Split, list[list[PictureFile]]]
 
 
 class FolderSource(CachedSource):
-    """Pictures sorted into classes, of any size, as 32×32 RGB images.
+    """Pictures sorted into classes, of any size, as square RGB images.
 
     A folder has one of these layouts:
 
@@ -46,18 +46,29 @@ class FolderSource(CachedSource):
 
     Args:
         data_dir: The folder.
+        image_size: Width and height that the pictures are scaled to.
 
     Raises:
-        UserError: by everything but the constructor, if the folder has none of these layouts, if its parts differ in
+        UserError: By everything but the constructor, if the folder has none of these layouts, if its parts differ in
             classes, or if a class has no pictures or one that can't be read.
     """
 
     stem = "pictures"
 
+    def __init__(self, data_dir: Path, *, image_size: int = IMAGE_SHAPE[1]) -> None:
+        super().__init__(data_dir)
+        self.image_size = image_size
+
     @property
     def name(self) -> str:
         divided = ", a fifth held out as test images" if self._is_undivided else ""
-        return f"pictures in {self.data_dir.as_posix()}{divided}"
+        return f"pictures in {self.data_dir.as_posix()}{divided}{self._scaled}"
+
+    @property
+    def _scaled(self) -> str:
+        """How names tell an unusual size; empty for the usual one, whose caches and studies stay valid."""
+        size = self.image_size
+        return "" if size == IMAGE_SHAPE[1] else f", {size}×{size} pixels"
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -75,7 +86,10 @@ class FolderSource(CachedSource):
         return classes["train"]
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(repr((DECODER, self.class_names, self._files)).encode()).hexdigest()
+        return hashlib.sha256(repr((DECODER + self._scaled, self.class_names, self._files)).encode()).hexdigest()
+
+    def cache_key(self) -> str:
+        return super().cache_key() + self._scaled
 
     def decode(self) -> dict[Split, ImageSet]:
         return {split: self._decode(split) for split in self._files}
@@ -121,7 +135,7 @@ class FolderSource(CachedSource):
     def _decode(self, split: Split) -> ImageSet:
         files = self._files[split]
         paths = [self.data_dir / file.path for of_class in files for file in of_class]
-        images, problems = decode_all(paths, f"Reading {len(paths)} pictures in {self._part(split)}")
+        images, problems = decode_all(paths, f"Reading {len(paths)} pictures in {self._part(split)}", self.image_size)
         if problems:
             raise UserError(_unreadable(self._part(split), {str(paths[index]): problems[index] for index in problems}))
         counts = torch.tensor([len(of_class) for of_class in files])

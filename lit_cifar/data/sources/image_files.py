@@ -1,4 +1,4 @@
-"""Read picture files of any format and size as 32×32 RGB images."""
+"""Read picture files of any format and size as square RGB images of one size."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ EXTENSIONS = (
 BACKGROUND = "white"
 """The color behind transparent pixels."""
 
-SIZE = (IMAGE_SHAPE[2], IMAGE_SHAPE[1])
-"""Width and height, as Pillow wants them."""
-
 CHUNK = 64
 """Pictures that a thread decodes at a time; scheduling single small pictures takes longer than decoding them."""
 
@@ -54,7 +51,7 @@ class Pictures:
 
     Args:
         paths: The path of each image, relative to the folder.
-        images: uint8 [N, 3, 32, 32], in the same order.
+        images: uint8 [N, 3, size, size], in the same order.
         unreadable: The relative paths of files that could not be read, each with the reason.
     """
 
@@ -63,11 +60,15 @@ class Pictures:
     unreadable: Mapping[str, str]
 
 
-def read_pictures(folder: Path) -> Pictures:
-    """The pictures in a folder and its sub-folders, sorted by path; or a single picture file.
+def read_pictures(folder: Path, size: int = IMAGE_SHAPE[1]) -> Pictures:
+    """Read the pictures in a folder and its sub-folders, sorted by path, or a single picture file.
+
+    Args:
+        folder: The folder or file.
+        size: Width and height that they are scaled to.
 
     Raises:
-        UserError: if there is no such folder, or no picture in it.
+        UserError: If there is no such folder, or no picture in it.
     """
     if folder.is_file():
         root, names = folder.parent, [folder.name]
@@ -77,7 +78,7 @@ def read_pictures(folder: Path) -> Pictures:
         kinds = ", ".join(sorted(EXTENSIONS))
         what = "There are no pictures in" if folder.is_dir() else "There is no folder or picture"
         raise UserError(f"{what} {folder}. Give a picture, or a folder with pictures in it ({kinds}).")
-    images, problems = decode_all([root / name for name in names], f"Reading {len(names)} pictures in {folder}")
+    images, problems = decode_all([root / name for name in names], f"Reading {len(names)} pictures in {folder}", size)
     good = [index for index in range(len(names)) if index not in problems]
     return Pictures(
         paths=tuple(_readable(names[index]) for index in good),
@@ -96,14 +97,25 @@ def list_pictures(folder: Path) -> list[PictureFile]:
     return sorted(_walk(folder, "")) if folder.is_dir() else []
 
 
-def decode_all(paths: Sequence[Path], description: str) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Decode picture files in parallel: uint8 [N, 3, 32, 32], and the index of each unreadable file with the reason."""
-    images = np.zeros((len(paths), *IMAGE_SHAPE), dtype=np.uint8)
+def decode_all(
+    paths: Sequence[Path], description: str, size: int = IMAGE_SHAPE[1]
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Decode picture files in parallel.
+
+    Args:
+        paths: The files.
+        description: What the progress bar says.
+        size: Width and height of the images.
+
+    Returns:
+        uint8 [N, 3, size, size], and the index of each unreadable file with the reason.
+    """
+    images = np.zeros((len(paths), IMAGE_SHAPE[0], size, size), dtype=np.uint8)
     problems: dict[int, str] = {}
 
     def decode_one(index: int) -> None:
         try:
-            images[index] = decode(paths[index])
+            images[index] = decode(paths[index], size)
         except Exception as error:  # noqa: BLE001 - Pillow's parsers raise nearly anything on damaged files
             problems[index] = str(error) or type(error).__name__
 
@@ -124,18 +136,18 @@ def decode_all(paths: Sequence[Path], description: str) -> tuple[NDArray[np.uint
     return images, dict(sorted(problems.items()))
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
-    """One picture as uint8 [3, 32, 32]: turned upright, RGB, its first frame, squeezed to a square.
+def decode(path: Path, size: int = IMAGE_SHAPE[1]) -> NDArray[np.uint8]:
+    """Decode the first frame of one picture as uint8 [3, size, size]: upright, RGB, squeezed to a square.
 
-    A picture that is 32×32 already keeps its pixels; another size is resampled (Lanczos, antialiased).
+    A picture that has this size already keeps its pixels. Others are resampled (Lanczos, antialiased).
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
         raise ValueError("it is not a regular file")
     with Image.open(path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         rgb = _to_rgb(picture)
-    if rgb.size != SIZE:
-        rgb = rgb.resize(SIZE, Image.Resampling.LANCZOS)
+    if rgb.size != (size, size):
+        rgb = rgb.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(rgb).transpose(2, 0, 1)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from lit_cifar.data.normalization import Scale
-from lit_cifar.data.sources.base import IMAGE_SHAPE
 from lit_cifar.replicas.artifacts import BEST, BEST_BY_ACCURACY, write_artifacts
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
@@ -214,7 +213,7 @@ def _finish(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
 @one_thread()
 def _write_and_test(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
     model, data = model_and_data(run)
-    model.build(data.class_names, Scale.empty(IMAGE_SHAPE))
+    model.build(data.class_names, Scale.empty(data.image_shape))
     write_artifacts(trained, folder, model, data)
     if trained.training.failure:
         return {}
