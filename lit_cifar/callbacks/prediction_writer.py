@@ -46,7 +46,8 @@ class PredictionWriter(AfterPredict):
         print(f"\n{prediction_summary(table, names)}")
         unreadable = len(data.unreadable_pictures)
         failed = f" ({unreadable} of them could not be read)" if unreadable else ""
-        print(f"Predictions of {len(table)} images{failed}: {self.output}")
+        counted = f"{len(table)} image{'s' * (len(table) != 1)}"
+        print(f"Predictions of {counted}{failed}: {self.output}")
 
 
 def prediction_table(data: CIFAR10DataModule, values: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:

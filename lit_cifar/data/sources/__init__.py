@@ -52,7 +52,7 @@ def open_source(
     Args:
         kind: What to read.
         data_dir: The folder the files are in, or are downloaded to; `synthetic` needs none.
-        urls: Addresses of the CIFAR-10 archive, tried in order.
+        urls: Addresses of the CIFAR-10 archive; the fastest is tried first.
         image_size: Width and height that pictures in a folder are scaled to.
 
     Raises:

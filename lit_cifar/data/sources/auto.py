@@ -27,7 +27,7 @@ class AutoSource(Source):
 
     Args:
         data_dir: Folder of CIFAR-10, or where to download it to.
-        urls: Addresses of the archive, tried in order.
+        urls: Addresses of the archive. The fastest is tried first.
         archive: The expected md5 checksums.
         copy: The copy to try next, or None.
         patience: Time limits for each address.

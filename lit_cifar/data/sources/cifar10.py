@@ -21,6 +21,7 @@ from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet
 from lit_cifar.data.sources.cache import CachedSource, Split, is_writable, writable_cache
 from lit_cifar.data.sources.download import PATIENT, QUICK, DownloadError, File, Patience, download, md5_of
 from lit_cifar.data.sources.hugging_face import keep_official_digest
+from lit_cifar.data.sources.race import fastest_first
 from lit_cifar.utils.errors import UserError
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
@@ -70,9 +71,9 @@ class CIFAR10Source(CachedSource):
 
     Args:
         data_dir: Folder of the files, or where to download them to.
-        urls: Addresses of the archive, tried in order.
+        urls: Addresses of the archive. The fastest is tried first.
         archive: The expected md5 checksums.
-        rounds: Time limits for each address, round by round. The first round is short, so that fast mirrors win.
+        rounds: Time limits for each address, round by round.
         wait: Seconds to wait for another process that is preparing the same images; -1 for as long as it takes.
     """
 
@@ -135,7 +136,7 @@ class CIFAR10Source(CachedSource):
         file = File(self._archive.md5, self._archive.size)
         part = writable_cache() / f"{ARCHIVE_NAME}-{self._archive.md5}.part"
         try:
-            download(self._urls, target, file, part, self._rounds)
+            download(fastest_first(self._urls), target, file, part, self._rounds)
         except DownloadError as error:
             raise DownloadError(_WAYS_OUT.format(problems=error, folder=self.data_dir, md5=self._archive.md5)) from None
         return target

@@ -256,7 +256,7 @@ def _answer(url: str, start: int, pace: _Pace) -> HTTPResponse:
 
     def ask() -> None:
         try:
-            answers.put(_open(url, start, pace.patience.silence))
+            answers.put(open_url(url, start, pace.patience.silence))
         except Exception as error:  # noqa: BLE001 - it is raised in the other thread
             answers.put(error)
 
@@ -270,7 +270,7 @@ def _answer(url: str, start: int, pace: _Pace) -> HTTPResponse:
     return answer
 
 
-def _open(url: str, start: int, silence: float) -> HTTPResponse:
+def open_url(url: str, start: int, silence: float) -> HTTPResponse:
     """Request the file from byte `start` on, or all of it if the server says that it is shorter."""
     headers = {"User-Agent": f"lit_cifar/{__version__}"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
@@ -278,7 +278,7 @@ def _open(url: str, start: int, silence: float) -> HTTPResponse:
     except HTTPError as error:
         error.close()
         if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return _open(url, 0, silence)
+            return open_url(url, 0, silence)
         raise
 
 

@@ -78,13 +78,17 @@ def read_pictures(folder: Path, size: int = IMAGE_SHAPE[1]) -> Pictures:
         kinds = ", ".join(sorted(EXTENSIONS))
         what = "There are no pictures in" if folder.is_dir() else "There is no folder or picture"
         raise UserError(f"{what} {folder}. Give a picture, or a folder with pictures in it ({kinds}).")
-    images, problems = decode_all([root / name for name in names], f"Reading {len(names)} pictures in {folder}", size)
+    images, problems = decode_all([root / name for name in names], _reading(folder, len(names)), size)
     good = [index for index in range(len(names)) if index not in problems]
     return Pictures(
         paths=tuple(_readable(names[index]) for index in good),
         images=torch.from_numpy(images[good]),
         unreadable={_readable(names[index]): reason for index, reason in problems.items()},
     )
+
+
+def _reading(path: Path, count: int) -> str:
+    return f"Reading {path}" if path.is_file() else f"Reading {count} picture{'s' * (count != 1)} in {path}"
 
 
 def _readable(name: str) -> str:
