@@ -75,6 +75,13 @@ def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
     }
 
 
+def offsets(runs: Iterable[str], width: float) -> dict[str, float]:
+    """Shifts along x, up to half of this width to either side, so that no run hides another one of the same values."""
+    names = list(runs)
+    places = np.linspace(-width / 2, width / 2, len(names)) if len(names) > 1 else np.zeros(len(names))
+    return dict(zip(names, places.tolist(), strict=True))
+
+
 def thick_line(style: Style) -> dict[str, Any]:
     """A run's entry in a legend."""
     return {**style, "linewidth": 3}

@@ -18,6 +18,7 @@ from lit_cifar.figures.canvas import (
     VERDICT_COLORS,
     Style,
     new_figure,
+    offsets,
     percent,
     plain,
     run_styles,
@@ -173,10 +174,10 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
         ("accuracy (higher is better)", "ECE (lower is better)"),
         strict=True,
     ):
-        for name in styles:
-            pairs = kept.loc[kept["run"] == name, [column, f"mc_{column}"]].to_numpy()
-            ax.plot([0, 1], pairs.T, color=styles[name]["color"], linewidth=0.8, alpha=0.4)
-            ax.plot([0, 1], pairs.mean(axis=0), **styles[name], linewidth=2.5, marker="o", markersize=7)
+        for name, shift in offsets(styles, 0.06).items():
+            pairs, ways = kept.loc[kept["run"] == name, [column, f"mc_{column}"]].to_numpy(), [shift, 1 + shift]
+            ax.plot(ways, pairs.T, color=styles[name]["color"], linewidth=0.8, alpha=0.4)
+            ax.plot(ways, pairs.mean(axis=0), **styles[name], linewidth=2.5, marker="o", markersize=7)
         ax.set_title(label, fontsize=11, loc="left")
         ax.set_xticks([0, 1], ["one pass,\nno dropout", "mean of\nMC samples"])
         ax.set_xlim(-0.25, 1.25)
@@ -201,9 +202,9 @@ def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequenc
         for prefix, line in (("test", "-"), ("mc_test", "--")):
             columns = [f"{prefix}_{score}", *(f"{prefix}_severity_{severity}_{score}" for severity in range(1, 6))]
             if set(columns) <= set(means):
-                for name in styles:
+                for name, shift in offsets(styles, 0.2).items():
                     scores = means.loc[name, columns].to_numpy()
-                    ax.plot(range(6), scores, line, color=styles[name]["color"], linewidth=2, marker="o")
+                    ax.plot(np.arange(6) + shift, scores, line, color=styles[name]["color"], linewidth=2, marker="o")
         ax.set_title(label, fontsize=11, loc="left")
         ax.set_xlabel("severity")
         ax.set_xticks(range(6))

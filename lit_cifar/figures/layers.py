@@ -15,6 +15,7 @@ from lit_cifar.figures.canvas import (
     Floats,
     log_ticks,
     new_figure,
+    offsets,
     percent,
     plain,
     run_styles,
@@ -112,14 +113,13 @@ def layers_by_depth(
     by_run = seeds_by_run(histories)
     styles = run_styles(runs, by_run)
     figure, axes = new_figure("Layers at the best epoch, from input to output", data_source, 2, 2, 6.0, sharex=True)
-    offsets = np.linspace(-0.15, 0.15, len(by_run)) if len(by_run) > 1 else np.zeros(1)
+    shifts = offsets(by_run, 0.3)
     for ax, (prefix, label) in zip(axes.flat, _profiles(histories).items(), strict=True):
-        for name, offset in zip(by_run, offsets, strict=True):
+        for name, shift in shifts.items():
             known = [values for history in by_run[name] if (values := _layer_values(history, prefix)).size]
             profile = np.mean(known, axis=0) if known else np.empty(0)
-            # side by side, so that no run hides another one with the same values
             ax.plot(
-                np.arange(1, len(profile) + 1) + offset, profile, **styles[name], linewidth=2, marker="o", markersize=3
+                np.arange(1, len(profile) + 1) + shift, profile, **styles[name], linewidth=2, marker="o", markersize=3
             )
         ax.set_title(label, fontsize=11, loc="left")
         whole_ticks(ax.xaxis)

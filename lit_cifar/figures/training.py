@@ -17,6 +17,7 @@ from lit_cifar.figures.canvas import (
     log_x,
     mean_and_range,
     new_figure,
+    offsets,
     percent,
     plain,
     run_styles,
@@ -44,9 +45,10 @@ def learning_curves(
     styles = run_styles(runs, by_run)
     title = "Learning curves on validation images"
     figure, axes = new_figure(title, data_source, 2, 2, 6.6, sharex="col", sharey="row")
+    shifts = offsets(by_run, 0.3)
     for name, seeds in by_run.items():
         for row, column in zip(axes, ("val/loss", "val/accuracy"), strict=True):
-            _mean_and_those_beyond(row[0], seeds, _epochs, column, styles[name])
+            _mean_and_those_beyond(row[0], seeds, _epochs, column, styles[name], shifts[name])
             _mean_and_those_beyond(row[1], seeds, _seconds, column, styles[name])
     losses = np.concatenate([history["val/loss"] for seeds in by_run.values() for history in seeds])
     axes[0, 0].set_ylabel(f"validation loss{_cut_off(axes[0, 0], losses, 2 * np.nanmedian(losses))}")
@@ -109,20 +111,23 @@ def accuracy_by_learning_rate(
         ax.set_title(panel, fontsize=11, loc="left")
         ax.set_ylabel("validation accuracy")
         ax.yaxis.set_major_formatter(FuncFormatter(percent))
+        shifts = offsets(ladders, 0.08)
         for name, ladder in ladders.items():
-            _ladder(ax, ladder, styles[name])
+            _ladder(ax, ladder, styles[name], 1 + shifts[name])  # the axis is logarithmic
     axes[-1, 0].set_xlabel("learning rate")
     log_x(axes[-1, 0])
     return with_legend(figure, styles, "line: mean of the seeds · band: from lowest to highest · large dot: chosen")
 
 
-def _ladder(ax: Axes, ladder: Sequence[Mapping[str, Any]], style: Style) -> None:
+def _ladder(ax: Axes, ladder: Sequence[Mapping[str, Any]], style: Style, factor: float) -> None:
     rungs = sorted(ladder, key=lambda rung: float(rung["learning_rate"]))
-    rates = np.asarray([rung["learning_rate"] for rung in rungs])
+    rates = factor * np.asarray([rung["learning_rate"] for rung in rungs])
     accuracies = np.asarray([rung["val_accuracies"] for rung in rungs]).T
     mean_and_range(ax, rates, accuracies, style, marker="o", markersize=4)
     chosen = ladder[0]
-    ax.plot(chosen["learning_rate"], np.mean(chosen["val_accuracies"]), "o", color=style["color"], markersize=11)
+    ax.plot(
+        factor * chosen["learning_rate"], np.mean(chosen["val_accuracies"]), "o", color=style["color"], markersize=11
+    )
 
 
 def _epochs(history: pd.DataFrame) -> Floats:
@@ -134,14 +139,19 @@ def _seconds(history: pd.DataFrame) -> Floats:
 
 
 def _mean_and_those_beyond(
-    ax: Axes, seeds: Sequence[pd.DataFrame], x_of: Callable[[pd.DataFrame], Floats], column: str, style: Style
+    ax: Axes,
+    seeds: Sequence[pd.DataFrame],
+    x_of: Callable[[pd.DataFrame], Floats],
+    column: str,
+    style: Style,
+    shift: float = 0.0,
 ) -> None:
     common = min(map(len, seeds))
-    x = np.mean([x_of(seed)[:common] for seed in seeds], axis=0)
+    x = np.mean([x_of(seed)[:common] for seed in seeds], axis=0) + shift
     values = np.stack([seed[column].to_numpy(float)[:common] for seed in seeds])
     mean_and_range(ax, x, values, style, marker="o" if common == 1 else None)
     for seed in seeds:
-        ax.plot(x_of(seed)[common - 1 :], seed[column].iloc[common - 1 :], **style, linewidth=0.7, alpha=0.5)
+        ax.plot(x_of(seed)[common - 1 :] + shift, seed[column].iloc[common - 1 :], **style, linewidth=0.7, alpha=0.5)
 
 
 def _cut_off(ax: Axes, losses: Floats, top: float) -> str:
