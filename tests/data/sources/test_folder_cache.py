@@ -153,3 +153,14 @@ def test_writing_that_fails_leaves_no_cache(folder, cache, monkeypatch) -> None:
     assert not list(cache.glob("*.npz"))
     assert not list(cache.glob("*unfinished*"))
     assert brightness(FolderSource(folder).test().images) == [50, 60]
+
+
+def test_each_image_size_has_images_and_a_cache_of_its_own(folder, monkeypatch) -> None:
+    decoded = count_decoding(monkeypatch)
+    for _ in range(2):
+        for size in (32, 48):
+            source = FolderSource(folder, image_size=size)
+            assert source.train().images.shape == (5, 3, size, size)
+            assert brightness(source.test().images) == [50, 60]
+    assert len(decoded) == 2, "neither cache replaces the other"
+    assert FolderSource(folder, image_size=48).name == f"pictures in {folder.as_posix()}, 48×48 pixels"
