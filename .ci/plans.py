@@ -2,7 +2,8 @@
 
 from lit_cifar.study.plan import plan_runs
 from lit_cifar.study.schema import Study
-from lit_cifar.study.study_file import load_study, shipped_studies
+from lit_cifar.study.shipped import shipped_studies
+from lit_cifar.study.study_file import load_study
 
 
 def cost(study: Study) -> str:

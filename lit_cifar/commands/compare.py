@@ -23,8 +23,9 @@ from lit_cifar.study.engines.replicas import default_replicas, run_in_stacks
 from lit_cifar.study.folders import default_folder
 from lit_cifar.study.runner import check_runs, conduct
 from lit_cifar.study.schema import Changes, Study
+from lit_cifar.study.shipped import shipped_studies
 from lit_cifar.study.study_data import open_data
-from lit_cifar.study.study_file import first_problem, load_study, shipped_studies
+from lit_cifar.study.study_file import first_problem, load_study
 from lit_cifar.study.variants_study import parse_sweep, variants_study
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lit_cifar.study.shipped import study_text
 from lit_cifar.utils.errors import UserError
 
 
@@ -13,10 +14,10 @@ def check_paths(command: str, arguments: Sequence[str]) -> None:
     """Check that the files and folders that the command line names exist.
 
     Raises:
-        UserError: naming the first that doesn't.
+        UserError: Naming the first that doesn't.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--ckpt_path", "--data.pictures", "--data.source", "--data.data_dir"):
+    for option in ("--ckpt_path", "--data.pictures", "--data.source", "--data.data_dir", "--study"):
         parser.add_argument(option, dest=option)
     parser.add_argument("--config", "-c", action="append", dest="--config", default=[])
     try:
@@ -29,6 +30,8 @@ def check_paths(command: str, arguments: Sequence[str]) -> None:
             raise UserError(
                 f"There is no checkpoint {given['--ckpt_path']}. Look for one: ls logs/fit/*/*/checkpoints/{file}.ckpt."
             )
+    if given["--study"]:
+        study_text(given["--study"])
     if given["--data.pictures"]:
         _check("--data.pictures", given["--data.pictures"], "file or folder", "Give a picture or a folder of pictures.")
     if given["--data.source"] == "folder" and given["--data.data_dir"]:

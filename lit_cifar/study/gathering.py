@@ -20,7 +20,8 @@ from lit_cifar.study.plan import RATE_FACTORS, PlannedRun, plan_runs, plan_searc
 from lit_cifar.study.record import description, read_record
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Study
-from lit_cifar.study.study_file import load_study, shipped_studies
+from lit_cifar.study.shipped import shipped_studies
+from lit_cifar.study.study_file import load_study
 from lit_cifar.study.timing import timings_table
 from lit_cifar.utils.errors import UserError
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lit_cifar.study.schema import Changes, Protocol, Question, Run, Study
+from lit_cifar.study.shipped import study_text
 from lit_cifar.study.yaml_lines import LinedMapping, line_of, plain, read_yaml
 from lit_cifar.utils.errors import UserError
 
@@ -24,29 +23,14 @@ SECTIONS: Mapping[str, tuple[type[BaseModel], int]] = {
 NOT_IN_FILES = ("name", "is_quick", "former_name")
 
 
-def shipped_studies() -> list[str]:
-    """The names of the studies that come with lit_cifar."""
-    folder = resources.files("lit_cifar.study") / "studies"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
 def load_study(name_or_path: str) -> Study:
     """Read a study: a shipped one by its name, or a YAML file.
 
     Raises:
-        UserError: if there is none, or naming the file, line and key that are wrong.
+        UserError: If there is none, or naming the file, line and key that are wrong.
     """
-    if name_or_path in shipped_studies():
-        text = (resources.files("lit_cifar.study") / "studies" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-        return parse_study(text, source=f"{name_or_path}.yaml", name=name_or_path)
-    path = Path(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        raise UserError(
-            f"There is no study {name_or_path!r}: give a YAML file or one of {', '.join(shipped_studies())}."
-        ) from error
-    return parse_study(text, source=str(path), name=path.stem)
+    text, source, name = study_text(name_or_path)
+    return parse_study(text, source=source, name=name)
 
 
 def parse_study(text: str, *, source: str, name: str) -> Study:

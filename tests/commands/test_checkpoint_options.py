@@ -124,11 +124,12 @@ def test_one_seed_decides_everything(mine: Path) -> None:
         (["test", "--ckpt_path", "no.ckpt"], "There is no checkpoint no.ckpt. Look for one: ls logs/fit/"),
         (["predict", "--data.pictures=no"], "--data.pictures no: there is no such file or folder"),
         (["fit", "--data.source", "folder", "--data.data_dir", "no"], "--data.data_dir no: there is no such folder"),
+        (["compare", "--study", "excercise8"], "There is no study 'excercise8'. Did you mean exercise8? Give a YAML"),
         (["fit", "--config", "no.yaml"], "--config no.yaml: there is no such file"),
     ],
 )
 def test_mistakes_in_paths_are_found_before_torch_is_imported(arguments: list[str], message: str) -> None:
-    if arguments[0] != "test":
+    if arguments[0] not in ("test", "compare"):
         from lit_cifar.commands.paths import check_paths
         from lit_cifar.utils.errors import UserError
 

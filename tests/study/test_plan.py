@@ -10,7 +10,8 @@ from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.run_parts import build_model, check_run
 from lit_cifar.study.schema import Changes, Protocol, Study
-from lit_cifar.study.study_file import load_study, parse_study, shipped_studies
+from lit_cifar.study.shipped import shipped_studies
+from lit_cifar.study.study_file import load_study, parse_study
 from lit_cifar.study.variants_study import variants_study
 from lit_cifar.utils.errors import UserError
 

@@ -13,7 +13,8 @@ from PIL import Image
 from lit_cifar.data.sources import CIFAR10_CLASSES
 from lit_cifar.study.plan import plan_runs, plan_searches
 from lit_cifar.study.schema import Study
-from lit_cifar.study.study_file import load_study, shipped_studies
+from lit_cifar.study.shipped import shipped_studies
+from lit_cifar.study.study_file import load_study
 
 CHAPTER = (Path(__file__).parents[2] / "docs/chapter11.md").read_text(encoding="utf-8")
 SETS_NO_QUESTION = "students"
