@@ -23,6 +23,7 @@ commands:
   compare      train several variants with several seeds and report what differs:  lit-cifar compare --quick
   judge        answer a study's questions anew, without training:  lit-cifar judge logs/compare/exercise8
   variants     list the variants; `variants check NAME` tests one, `variants new NAME` starts one of your own
+  sources      list the sources of images; `sources check NAME` tests one
   tensorboard  open TensorBoard on logs/
 
 options:

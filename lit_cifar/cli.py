@@ -75,6 +75,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         from lit_cifar.commands.variants import run_variants_command
 
         run_variants_command(arguments)
+    elif command == "sources":
+        from lit_cifar.commands.sources import run_sources_command
+
+        run_sources_command(arguments)
     elif command == "tensorboard":
         from lit_cifar.commands.tensorboard import tensorboard
 

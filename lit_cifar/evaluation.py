@@ -61,8 +61,8 @@ def predict(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Predict with one pass, in the network's present mode.
 
     Args:
-        network: Takes uint8 images [B, 3, 32, 32] and returns logits [B, classes].
-        images: uint8 [N, 3, 32, 32], on the network's device.
+        network: Takes uint8 images [B, C, H, W] and returns logits [B, classes].
+        images: uint8 [N, C, H, W], on the network's device.
 
     Returns:
         Class probabilities [N, classes] as `probabilities`, at least in single precision.
@@ -78,7 +78,7 @@ def predict_by_mc(
 
     Args:
         network: As in `predict`, with dropout layers.
-        images: uint8 [N, 3, 32, 32], on the network's device.
+        images: uint8 [N, C, H, W], on the network's device.
         samples: Forward passes with dropout left on.
         seed: Decides which units are dropped.
         indices: Places of the images in their data set, which decide their dropout masks. Default: 0 to N - 1.
@@ -107,7 +107,7 @@ def evaluate_network(
     Args:
         network: The network in evaluation mode; it is run on corrupted and out-of-distribution images only.
         found: The `labels` [N] of the test images, and what `predict` and, with MC samples, `predict_by_mc` found.
-        images: The test images, uint8 [N, 3, 32, 32]; only needed for corruptions.
+        images: The test images, uint8 [N, C, H, W]; only needed for corruptions.
         mc_samples: MC samples of each prediction; 0 evaluates the plain network alone.
         seed: Decides MC dropout and the noise on corrupted images.
         severities: Severities, 1 to 5, at which every corruption is applied to the images.
@@ -170,8 +170,16 @@ def out_of_distribution_images(
     }
     if synthetic:
         shapes = SyntheticSource(test_size=count).test().images
-        kinds["drawn shapes"] = interpolate(shapes, size=tuple(image_shape[1:])) if shapes.shape != shape else shapes
+        kinds["drawn shapes"] = _as_shape(shapes, image_shape)
     return kinds
+
+
+def _as_shape(images: Tensor, image_shape: Sequence[int]) -> Tensor:
+    """RGB images [N, 3, H, W] as images of other channels, height and width."""
+    channels, *size = image_shape
+    if channels == 1:
+        images = images.float().mean(1, keepdim=True).round().to(torch.uint8)
+    return images if list(images.shape[2:]) == size else interpolate(images, size=tuple(size))
 
 
 def rankings(found: Found) -> dict[str, dict[str, Tensor]]:

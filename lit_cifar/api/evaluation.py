@@ -20,6 +20,7 @@ from lit_cifar.callbacks.prediction_writer import prediction_table
 from lit_cifar.callbacks.test_figures import error_figures
 from lit_cifar.callbacks.uncertainty_figures import uncertainty_figures
 from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.sources import check_known
 from lit_cifar.evaluation import WAYS, Evaluation, Found, evaluate_predictions
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.network import image_shape
@@ -127,7 +128,7 @@ def predict(
     """
     model, data = opened(trained, None)
     if pictures is not None:
-        data = CIFAR10DataModule(pictures=str(pictures), image_size=image_shape(model.built())[1])
+        data = _data_of(model, pictures=str(pictures))
     with _mc_samples(model, mc_samples):
         trainer = _trainer(**trainer_options)
         batches: Any = trainer.predict(model, datamodule=data)
@@ -139,7 +140,16 @@ def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassif
     if isinstance(trained, TrainingResult):
         return trained.model, data or trained.data
     model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)
-    return model, data or CIFAR10DataModule(**model.trained_on)
+    return model, data or _data_of(model)
+
+
+def _data_of(model: LitClassifier, **options: Any) -> CIFAR10DataModule:
+    """The images that a classifier was trained on, or pictures of their shape."""
+    channels, height, width = image_shape(model.built())
+    if options and (channels, height) == (3, width):
+        return CIFAR10DataModule(**options, image_size=width)
+    check_known(str(model.trained_on.get("source", "cifar10")))
+    return CIFAR10DataModule(**model.trained_on, **options)
 
 
 def _trainer(**options: Any) -> Trainer:

@@ -127,7 +127,7 @@ def _with_weights(part: nn.Module) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Mean, standard deviation, shares of dead units and of twins of each layer, for uint8 images [N, 3, 32, 32]."""
+    """Mean, standard deviation, shares of dead units and of twins of each layer, for uint8 images [N, C, H, W]."""
     return unit_statistics(activations(pl_module, images))
 
 
@@ -145,7 +145,7 @@ def unit_statistics(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Each layer's output for uint8 images [N, 3, 32, 32], in evaluation mode, in the order of the forward pass."""
+    """Each layer's output for uint8 images [N, C, H, W], in evaluation mode, in the order of the forward pass."""
     with outputs_of(layers(pl_module)) as outputs, evaluating(pl_module):
         pl_module(images)
     return outputs

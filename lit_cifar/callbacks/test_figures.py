@@ -68,7 +68,7 @@ def embed(writer: SummaryWriter, model: LitClassifier, found: Found, data: CIFAR
 
 @torch.no_grad()
 def last_hidden(model: LitClassifier, images: Tensor) -> Tensor | None:
-    """The last layer's input [N, units] for uint8 images [N, 3, 32, 32]; None if it isn't a tensor."""
+    """The last layer's input [N, units] for uint8 images [N, C, H, W]; None if it isn't a tensor."""
     seen: list[object] = []
     *_, last = layers(model).values()
     hook = last.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs[:1]))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import variants
+from lit_cifar.data.sources import check_known
 from lit_cifar.training import checkpoints
 from lit_cifar.training.run_folder import config_of
 from lit_cifar.utils.errors import UserError
@@ -26,7 +29,7 @@ def data_options(arguments: Sequence[str]) -> list[str]:
         arguments: What was typed after the command.
 
     Raises:
-        UserError: if the checkpoint can't be read.
+        UserError: if the checkpoint can't be read, or names a source that nobody has typed or installed.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--ckpt_path")
@@ -37,12 +40,14 @@ def data_options(arguments: Sequence[str]) -> list[str]:
     known = checkpoints.description(checkpoints.read(typed.ckpt_path)).get("data", {})
     if typed.source:
         known = {name: value for name, value in known.items() if name == "image_size"}
+    elif (source := str(known.get("source", "cifar10"))) != _of_run(Path(typed.ckpt_path), "data", "source"):
+        check_known(source)
     return [f"--data.{name}={_typed(value)}" for name, value in known.items()]
 
 
 def _typed(value: Any) -> Any:
     """A value as it is typed on the command line."""
-    return json.dumps(value) if value is None or isinstance(value, list) else value
+    return json.dumps(value) if value is None or isinstance(value, (list, dict)) else value
 
 
 def check_variant(spec: Mapping[str, Any], checkpoint: str | Path) -> None:
@@ -54,16 +59,17 @@ def check_variant(spec: Mapping[str, Any], checkpoint: str | Path) -> None:
     Raises:
         variants.VariantError: if the variant isn't known.
     """
-    if spec["class_path"] != _class_path_of_run(Path(checkpoint)):
+    if spec["class_path"] != _of_run(Path(checkpoint), "model", "variant", "class_path"):
         variants.from_spec(spec)
 
 
-def _class_path_of_run(checkpoint: Path) -> str | None:
+def _of_run(checkpoint: Path, *keys: str) -> str | None:
+    """What the configuration of the checkpoint's run, in this folder's `logs`, has under some keys."""
     config = config_of(checkpoint)
     if not config.is_file() or not config.resolve().is_relative_to(Path("logs").resolve()):
         return None
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return str(content["model"]["variant"]["class_path"])
+        return str(reduce(getitem, keys, content))
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as error:
         raise UserError(f"{config} is not the configuration of a run: {' '.join(str(error).split())}.") from error

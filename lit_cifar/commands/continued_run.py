@@ -13,7 +13,7 @@ from lit_cifar.utils.errors import UserError
 
 FIXED = (
     "model",
-    "data.source",
+    "data.source",  # and source_options
     "data.batch_size",
     "data.val_size",
     "data.train_size",

@@ -44,9 +44,10 @@ def export(arguments: Sequence[str]) -> None:
     path = Path(given.output) if given.output else Path(given.ckpt_path).with_suffix(SUFFIXES[given.format])
     check_writable(path, "The exported network")
     difference = export_network(model, given.format, path)
+    shape = ", ".join(map(str, image_shape(model.built())))
     print(
         f"Wrote {path}: {model.variant!r}, classes {', '.join(model.class_names)}.\n"
-        f"It takes uint8 RGB images [N, {', '.join(map(str, image_shape(model.built())))}] and gives logits.\n"
+        f"It takes uint8 {_colours(model)} images [N, {shape}] and gives logits.\n"
         f"Checked against the checkpoint on {COMPARED_IMAGES} images: logits differ by at most {difference:.1g}.\n"
         "How to use it without lit_cifar: docs/export.md"
     )
@@ -116,12 +117,16 @@ def metadata(model: LitClassifier) -> dict[str, Any]:
     return {
         "made_by": f"lit_cifar {lit_cifar.__version__}",
         "variant": repr(model.variant),
-        "input": "images: uint8, RGB, values 0 to 255; pixels are scaled inside the network",
+        "input": f"images: uint8, {_colours(model)}, values 0 to 255; pixels are scaled inside the network",
         "input_shape": ["N", *image_shape(model.built())],
         "output": "logits; their softmax are the class probabilities",
         "output_shape": ["N", len(model.class_names)],
         "classes": list(model.class_names),
     }
+
+
+def _colours(model: LitClassifier) -> str:
+    return "grey" if image_shape(model.built())[0] == 1 else "RGB"
 
 
 def _generator() -> torch.Generator:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 import variants
+from lit_cifar.commands.checking import Parser, print_results
 from lit_cifar.commands.new_package import new_package
 from lit_cifar.commands.new_variant import new_variant
 from lit_cifar.utils.errors import UserError
@@ -41,22 +42,15 @@ def run_variants_command(arguments: Sequence[str]) -> None:
         _list(arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, which needs no torch; its complaints are `UserError`s."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
-
-
-def _parser_of_new() -> _Parser:
-    parser = _Parser(prog="lit-cifar variants new", description="Write a variant to start from, which already works.")
+def _parser_of_new() -> Parser:
+    parser = Parser(prog="lit-cifar variants new", description="Write a variant to start from, which already works.")
     parser.add_argument("name", metavar="NAME", help="Name of the class, like MyVariant.")
     parser.add_argument("--package", action="store_true", help="Write a package with tests, ready to be published.")
     return parser
 
 
 def _list(arguments: Sequence[str]) -> None:
-    parser = _Parser(
+    parser = Parser(
         prog="lit-cifar variants", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pattern", nargs="?", default="*", help="Names to list, like 'S*' (case ignored).")
@@ -143,8 +137,8 @@ def _from(described: dict[str, Any]) -> str:
     return str(variants.Origin(origin["package"], origin["version"], origin["module"]))
 
 
-def _parser_of_check() -> _Parser:
-    parser = _Parser(prog="lit-cifar variants check", description="Check that a variant works in everything we do.")
+def _parser_of_check() -> Parser:
+    parser = Parser(prog="lit-cifar variants check", description="Check that a variant works in everything we do.")
     parser.add_argument("name", metavar="NAME", help="A registered name, or a class path like file.MyVariant.")
     parser.add_argument("--quick", action="store_true", help="Leave out compiling and another process: half a minute.")
     return parser
@@ -156,14 +150,7 @@ def _check(given: argparse.Namespace) -> None:
     from lit_cifar.utils.warnings import silence_lightning
 
     silence_lightning()
-    console = Console(highlight=False, soft_wrap=True)
-    failed = 0
-    for promise, reason in results(found, slow=not given.quick):
-        failed += bool(reason)
-        mark = "[red]✗[/red]" if reason else "[green]✓[/green]"
-        console.print(f"{mark} {escape(promise)}{escape(f': {reason}' if reason else '')}")
-    if failed:
-        raise UserError(f"{found.__name__} fails {failed} of the checks.")
+    print_results(results(found, slow=not given.quick), found.__name__)
 
 
 def variant_class(name: str) -> type[Variant]:

@@ -1,4 +1,4 @@
-"""What every variant must do, as checks for `lit-cifar variants check` and for a plugin's own tests:
+"""What every variant, and every source of images, must do, as checks for `lit-cifar variants check` and for a plugin's own tests:
 
     import pytest
     from lit_cifar.conformance import CHECKS
@@ -39,9 +39,19 @@ from lit_cifar.conformance.other_ways import (
     trains_in_a_stack_as_alone,
     works_in_another_process,
 )
+from lit_cifar.conformance.sources import SOURCE_CHECKS, SourceCheck, source_results
 from variants import Variant, describe
 
-__all__ = ["CHECKS", "SLOW_CHECKS", "Check", "ConformanceError", "results"]
+__all__ = [
+    "CHECKS",
+    "SLOW_CHECKS",
+    "SOURCE_CHECKS",
+    "Check",
+    "ConformanceError",
+    "SourceCheck",
+    "results",
+    "source_results",
+]
 
 CHECKS: tuple[Check, ...] = (
     explains_itself,

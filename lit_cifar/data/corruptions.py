@@ -37,7 +37,7 @@ _CHUNK = 1000
 
 
 def corrupt(images: Tensor, corruption: Corruption, severity: int, *, seed: int = 0) -> Tensor:
-    """Corrupted copies of uint8 images [N, 3, H, W]; noise follows from the seed and the image's place.
+    """Corrupted copies of uint8 images [N, C, H, W]; noise follows from the seed and the image's place.
 
     Raises:
         UserError: if there is no such corruption or severity.
@@ -107,9 +107,10 @@ def _pixelate(images: Tensor, share: float) -> Tensor:
 
 
 def _with_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    pictures = (Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy())
-    changed = np.stack([np.asarray(change(picture)) for picture in pictures])
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
+    grey = images.shape[1] == 1
+    pixels = (images[:, 0] if grey else images.permute(0, 2, 3, 1)).numpy()
+    changed = torch.from_numpy(np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels]))
+    return changed[:, None] if grey else changed.permute(0, 3, 1, 2).contiguous()
 
 
 _CORRUPT: dict[Corruption, Callable[[Tensor, float], Tensor]] = {

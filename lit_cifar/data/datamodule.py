@@ -14,21 +14,23 @@ from torch import Tensor
 from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
-from lit_cifar.data.sources import IMAGE_SHAPE, ChosenClasses, ImageSet, SourceName, open_source, read_pictures, settled
+from lit_cifar.data.sources import IMAGE_SHAPE, ChosenClasses, ImageSet, checked, open_source, read_pictures, settled
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
 
 
 class CIFAR10DataModule(LightningDataModule):
-    """CIFAR-10 from the official files, a folder of pictures or the built-in synthetic set.
+    """CIFAR-10 from the official files, a folder of pictures, the built-in synthetic set, or any other source.
 
-    Batches are uint8 images [B, 3, 32, 32] with int64 labels [B]; the network scales them itself.
+    Batches are uint8 images [B, C, H, W] with int64 labels [B]; the network scales them itself.
 
     Args:
         source: Where images come from: the official `cifar10` files (downloaded when missing), their copy at
             `huggingface` (faster, needs pyarrow), a `folder` of pictures (train/<class>/*.png, test/<class>/*.png and
             maybe val/<class>/*.png, or just <class>/*.png), the built-in `synthetic` set, or `auto`: cifar10 or its
-            copy if it is there or can be downloaded within five minutes, else synthetic.
+            copy if it is there or can be downloaded within five minutes, else synthetic. `lit-cifar sources` lists
+            those of installed packages; a class path works too (`my_module.MySource`).
+        source_options: Options of a source that isn't built in, as in `--data.source_options.coarse true`.
         data_dir: Folder of the data set; a download goes there.
         urls: Addresses to download the official archive from, instead of the built-in list.
         classes: Use only the images of these classes. Default: all.
@@ -56,7 +58,8 @@ class CIFAR10DataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        source: SourceName = "cifar10",
+        source: str = "cifar10",
+        source_options: dict[str, Any] | None = None,
         data_dir: str = "data",
         urls: list[str] | None = None,
         classes: list[str] | None = None,
@@ -82,7 +85,7 @@ class CIFAR10DataModule(LightningDataModule):
             raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
         check_image_size(image_size, is_free=source == "folder" or pictures is not None)
         options: dict[str, Any] = {"urls": urls} if urls else {}
-        self.source = open_source(source, Path(data_dir), image_size=image_size, **options)
+        self.source = open_source(source, Path(data_dir), image_size=image_size, options=source_options, **options)
         if classes is not None:
             self.source = ChosenClasses(self.source, classes)
         self.image_size = image_size
@@ -129,17 +132,18 @@ class CIFAR10DataModule(LightningDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images."""
-        return IMAGE_SHAPE[0], self.image_size, self.image_size
+        """Channels, height and width of the images, and of pictures to predict."""
+        own = self.source.image_shape
+        return (own[0], self.image_size, self.image_size) if own == IMAGE_SHAPE else own
 
     @property
     def train_images(self) -> Tensor:
-        """The images of the training split, uint8 [N, 3, 32, 32]."""
+        """The images of the training split, uint8 [N, C, H, W]."""
         return self._sets["train"].images
 
     @property
     def val_images(self) -> Tensor:
-        """The images of the validation split, uint8 [N, 3, 32, 32]."""
+        """The images of the validation split, uint8 [N, C, H, W]."""
         return self._sets["val"].images
 
     @property
@@ -226,13 +230,13 @@ class CIFAR10DataModule(LightningDataModule):
         return BatchLoader(images, sampler)
 
     def _train_and_val(self) -> tuple[ImageSet, ImageSet]:
-        images = self.source.train()
+        images = checked(self.source, self.source.train())
         train, val = self.split_indices(images.labels)
         own = None if len(val) else self.source.val()
-        return _subset(images, train), own or _subset(images, val)
+        return _subset(images, train), checked(self.source, own) if own else _subset(images, val)
 
     def _test_images(self) -> ImageSet:
-        test = self.source.test()
+        test = checked(self.source, self.source.test())
         if self.corruption is None:
             return test
         return ImageSet(corrupt(test.images, self.corruption, self.severity, seed=self.seed), test.labels)
@@ -240,7 +244,7 @@ class CIFAR10DataModule(LightningDataModule):
     def _images_to_predict(self) -> ImageSet:
         """The pictures, or else the test images; labels are then indices into `picture_names`."""
         if self.pictures:
-            found = read_pictures(Path(self.pictures), self.image_size)
+            found = read_pictures(Path(self.pictures), self.image_shape)
             if not found.paths:
                 path, reason = next(iter(found.unreadable.items()))
                 raise UserError(f"No picture in {self.pictures} can be read. The first one, {path}: {reason}.")
@@ -254,7 +258,7 @@ class CIFAR10DataModule(LightningDataModule):
         return ImageSet(images, torch.arange(len(images)))
 
 
-ORIGIN = ("source", "data_dir", "classes", "image_size", "val_size", "train_size", "seed")
+ORIGIN = ("source", "source_options", "data_dir", "classes", "image_size", "val_size", "train_size", "seed")
 
 DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
 """The constructor's arguments where none are given."""

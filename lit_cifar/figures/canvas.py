@@ -65,6 +65,12 @@ def new_figure(
     return figure, axes
 
 
+def show_image(ax: Axes, image: npt.NDArray[np.uint8]) -> None:
+    """Show a uint8 image [C, H, W], in colour or grey."""
+    channels_last = np.moveaxis(np.asarray(image), 0, -1)
+    ax.imshow(np.repeat(channels_last, 3 // channels_last.shape[-1], axis=-1), interpolation="nearest")
+
+
 def run_styles(runs: Iterable[str], shown: Iterable[str]) -> dict[str, Style]:
     """The color and line style of each run that is shown. They depend on the order of all runs."""
     order, wanted = list(dict.fromkeys([*runs, *shown])), set(shown)

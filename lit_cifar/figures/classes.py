@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lit_cifar.figures.canvas import COLORS, WIDTH, Floats, new_figure, percent, plain, shortened
+from lit_cifar.figures.canvas import COLORS, WIDTH, Floats, new_figure, percent, plain, shortened, show_image
 
 
 def confusion_matrix(matrix: npt.ArrayLike, class_names: Sequence[str], data_source: str) -> Figure:
@@ -101,7 +101,7 @@ def worst_errors(
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, index in zip(axes.flat, worst, strict=False):
-        ax.imshow(np.moveaxis(np.asarray(images)[index], 0, -1), interpolation="nearest")
+        show_image(ax, np.asarray(images)[index])
         true, wrong = (shortened(class_names[label], 11) for label in (truth[index], predicted[index]))
         ax.set_title(f"{true} →\n{wrong} {100 * p[index, predicted[index]]:.0f} %", fontsize=8.5)
     return plain(figure)

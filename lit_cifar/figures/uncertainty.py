@@ -22,6 +22,7 @@ from lit_cifar.figures.canvas import (
     plain,
     run_styles,
     shortened,
+    show_image,
     with_legend,
 )
 
@@ -216,7 +217,7 @@ def examples(rows: Mapping[str, Sequence[Example]], title: str, data_source: str
 
 
 def _example(ax: Axes, example: Example) -> None:
-    ax.imshow(example.image.permute(1, 2, 0).numpy(), interpolation="nearest")
+    show_image(ax, example.image.numpy())
     right = example.prediction == example.label
     says = f"{shortened(example.prediction, 12)} {100 * example.confidence:.0f} %"
     words = says if right else f"{says}\nis {shortened(example.label, 12)}"

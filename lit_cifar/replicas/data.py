@@ -16,7 +16,7 @@ from lit_cifar.data.augmentation import crop, flip
 from lit_cifar.data.batches import Batch, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
-from lit_cifar.data.sources import ImageSet
+from lit_cifar.data.sources import ImageSet, checked
 from lit_cifar.replicas.network import NotStackableError
 from variants import Scaling
 
@@ -25,7 +25,7 @@ EVALUATION_BATCH = 500
 
 
 class StackedDataModule(CIFAR10DataModule):
-    """The data of R replicas: batches are uint8 images [R, B, 3, 32, 32] with labels [R, B].
+    """The data of R replicas: batches are uint8 images [R, B, C, H, W] with labels [R, B].
 
     Each replica has the split, the order and the batch sizes of a single run with its seed. Random flips and crops are
     drawn from the replica's seed and the epoch: another stream than a single run's, but the same in every stack.
@@ -50,7 +50,7 @@ class StackedDataModule(CIFAR10DataModule):
         if stage != "fit":
             super().setup(stage)
         elif "train" not in self._sets:
-            train = self.source.train()
+            train = checked(self.source, self.source.train())
             own_validation = self.source.val() if self.val_size is None else None
             self._split_labels = train.labels
             self._sets |= {"train": InMemoryImages(_joined(train, own_validation))}
@@ -74,7 +74,7 @@ class StackedDataModule(CIFAR10DataModule):
         return images, torch.zeros(images.shape[:2], dtype=torch.int64)
 
     def first_validation_images(self, count: int) -> Tensor:
-        """Each replica's first validation images, uint8 [R, count, 3, 32, 32], on the CPU."""
+        """Each replica's first validation images, uint8 [R, count, C, H, W], on the CPU."""
         return self.train_images[torch.stack([self.indices("val", seed)[:count] for seed in self.seeds])]
 
     def train_dataloader(self) -> StackedLoader:  # type: ignore[override]

@@ -14,7 +14,7 @@ from lit_cifar.replicas.network import StackedNetwork
 
 @torch.no_grad()
 def activation_statistics(network: StackedNetwork, images: Tensor) -> dict[str, Tensor]:
-    """The statistics [R] of each layer's output, as `<statistic>/<layer>`, for uint8 images [R, N, 3, 32, 32]."""
+    """The statistics [R] of each layer's output, as `<statistic>/<layer>`, for uint8 images [R, N, C, H, W]."""
     parts = layers_of(network.each)
 
     def of_one(tensors: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:

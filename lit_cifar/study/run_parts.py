@@ -14,7 +14,10 @@ from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.parser import OneLineErrorParser
 
-SHARED_DATA = {"source", "data_dir", "urls", "image_size", "seed", "pictures", "batch_size", "val_size", "train_size"}
+SHARED_DATA = {
+    "source", "source_options", "data_dir", "urls", "image_size", "seed", "pictures", "batch_size", "val_size",
+    "train_size",
+}  # fmt: skip
 """Options of the data that are the study's or the protocol's, not a run's."""
 
 DECIDED = {

@@ -38,7 +38,7 @@ class StudyData:
             size = self.arguments.get("image_size", IMAGE_SHAPE[1])
             scaled = "" if size == IMAGE_SHAPE[1] else f"-{size}px"
             return Path(self.arguments["data_dir"]).resolve().name + scaled
-        return "" if source == "cifar10" else source
+        return "" if source == "cifar10" else source.rpartition(".")[2]
 
     def fitted(self, study: Study) -> Study:
         """The study without its `train_size` if there are no more images than that."""

@@ -45,7 +45,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 class LitClassifier(LightningModule):
     """Trains, tests and predicts with the network that a variant builds.
 
-    The network takes uint8 images [B, 3, 32, 32] and returns logits [B, classes]; its first layer scales the pixels.
+    The network takes uint8 images [B, C, H, W] and returns logits [B, classes]; its first layer scales the pixels.
     It is built when the data is known, in `setup`, or from a checkpoint.
 
     Args:
@@ -163,7 +163,7 @@ class LitClassifier(LightningModule):
         return self.network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of uint8 images [B, 3, 32, 32], at least in single precision."""
+        """Logits [B, classes] of uint8 images [B, C, H, W], at least in single precision."""
         return logits_of(self.built(), images)
 
     def built(self) -> nn.Sequential:

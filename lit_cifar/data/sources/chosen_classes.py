@@ -35,6 +35,10 @@ class ChosenClasses(Source):
             raise UserError(f"classes={list(self.classes)} can't be used: {problem}. The data has {', '.join(known)}.")
         return tuple(name for name in known if name in self.classes)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.source.image_shape
+
     def prepare(self) -> None:
         self.source.prepare()
 

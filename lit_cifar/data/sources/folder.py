@@ -70,6 +70,10 @@ class FolderSource(CachedSource):
         size = self.image_size
         return "" if size == IMAGE_SHAPE[1] else f", {size}×{size} pixels"
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return IMAGE_SHAPE[0], self.image_size, self.image_size
+
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         if self._is_undivided:

@@ -60,16 +60,19 @@ class Pictures:
     unreadable: Mapping[str, str]
 
 
-def read_pictures(folder: Path, size: int = IMAGE_SHAPE[1]) -> Pictures:
+def read_pictures(folder: Path, image_shape: tuple[int, int, int] = IMAGE_SHAPE) -> Pictures:
     """Read the pictures in a folder and its sub-folders, sorted by path, or a single picture file.
 
     Args:
         folder: The folder or file.
-        size: Width and height that they are scaled to.
+        image_shape: Channels, height and width that they are converted to; 1 channel is grey.
 
     Raises:
-        UserError: If there is no such folder, or no picture in it.
+        UserError: If there is no such folder, no picture in it, or the shape isn't square.
     """
+    channels, height, size = image_shape
+    if height != size:
+        raise UserError(f"Pictures are scaled to squares, and this network takes images of {height}×{size} pixels.")
     if folder.is_file():
         root, names = folder.parent, [folder.name]
     else:
@@ -82,7 +85,7 @@ def read_pictures(folder: Path, size: int = IMAGE_SHAPE[1]) -> Pictures:
     good = [index for index in range(len(names)) if index not in problems]
     return Pictures(
         paths=tuple(_readable(names[index]) for index in good),
-        images=torch.from_numpy(images[good]),
+        images=_with_channels(torch.from_numpy(images[good]), channels),
         unreadable={_readable(names[index]): reason for index, reason in problems.items()},
     )
 
@@ -94,6 +97,14 @@ def _reading(path: Path, count: int) -> str:
 def _readable(name: str) -> str:
     """A file's name as valid Unicode; other bytes become a replacement character."""
     return os.fsencode(name).decode(errors="replace")
+
+
+def _with_channels(rgb: torch.Tensor, channels: int) -> torch.Tensor:
+    """RGB images [N, 3, H, W] as they are, or grey [N, 1, H, W] as Pillow weights colours (ITU-R BT.601)."""
+    if channels == rgb.shape[1]:
+        return rgb
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    return (rgb * weights).sum(1, keepdim=True).round().to(torch.uint8)
 
 
 def list_pictures(folder: Path) -> list[PictureFile]:
