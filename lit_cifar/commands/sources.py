@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from lit_cifar.commands.variants import Parser, print_results
+from lit_cifar.commands.checking import Parser, print_results
 from lit_cifar.utils.errors import UserError
 
 DESCRIPTION = """\

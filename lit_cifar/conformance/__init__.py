@@ -1,4 +1,4 @@
-"""What every variant, and every source of images, must do, as checks for `lit-cifar variants check` and for a plugin's own tests:
+"""What every variant must do, as checks for `lit-cifar variants check` and for a plugin's own tests:
 
     import pytest
     from lit_cifar.conformance import CHECKS
@@ -11,6 +11,7 @@
 The docstring of a check is the requirement. A check raises `ConformanceError` with one line that says what is wrong and
 what to change. `CHECKS` take some seconds together for a network of the built-in size. `SLOW_CHECKS` compile the
 training step and start another process, which takes half a minute. All leave torch's random state alone.
+`SOURCE_CHECKS` are the checks of sources of images (see `lit_cifar.conformance.sources`).
 """
 
 from __future__ import annotations

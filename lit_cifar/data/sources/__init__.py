@@ -1,4 +1,4 @@
-"""Where images come from: the official CIFAR-10 files, a folder of pictures, the built-in synthetic set, or a package."""
+"""Where images come from: CIFAR-10's official files, a folder of pictures, the synthetic set, or a package."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ class ImageSet:
             raise ValueError(f"images must have values 0 to 255, not {pixels.min()} to {pixels.max()}.")
         pixels = pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, 3, 1)
         return cls(
-            torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.uint8)),
-            torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
+            torch.from_numpy(np.array(pixels, dtype=np.uint8, order="C")),
+            torch.from_numpy(np.array(labels, dtype=np.int64)),
         )
 
 

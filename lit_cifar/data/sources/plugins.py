@@ -46,7 +46,7 @@ def installed() -> list[InstalledSource]:
     points = [(point.dist, point) for point in entry_points(group=ENTRY_POINT_GROUP)]
     labelled = [(f"{dist.name} {dist.version}" if dist else "", point) for dist, point in points]
     owners = dict.fromkeys(BUILT_IN, "lit_cifar itself")
-    found = []
+    found: list[InstalledSource] = []
     for package, point in sorted(labelled, key=lambda pair: (pair[0].lower(), pair[1].name, pair[1].value)):
         taken_by = owners.setdefault(point.name.lower(), package)
         first = taken_by == package and not any(known.name.lower() == point.name.lower() for known in found)
