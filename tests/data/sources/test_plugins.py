@@ -157,7 +157,7 @@ def test_a_study_trains_and_tests_in_workers(lit_cifar: Run, workspace: Path, mo
     assert code == 0, err
     assert "Fashion-MNIST" in out
     results = pd.read_csv(next(Path("logs/compare").glob("*/results.csv")))
-    assert set(results["status"]) == {"finished"}
+    assert set(results["status"]) == {"ok"}
 
 
 def test_a_checkpoint_makes_no_source_be_imported(
