@@ -47,7 +47,8 @@ class Variant(ABC):
             num_classes: Number of classes.
 
         Returns:
-            A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes].
+            A network that takes scaled float images [B, *image_shape] and returns logits [B, num_classes]. In
+            training mode a dictionary of tensors for the loss may follow (see `loss`).
         """
 
     def load_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - doing nothing is the default
@@ -62,6 +63,10 @@ class Variant(ABC):
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | Mapping[str, torch.Tensor]:
         """What training minimizes; cross-entropy by default. Validation and test losses are always cross-entropy.
+
+        In training mode a network may return a pair: logits, and a dictionary of tensors. A loss gets those that it has
+        keyword-only parameters for. The others must be single numbers, such as penalties on weights; they are added to
+        the loss and logged as `train/loss_<name>`.
 
         Args:
             logits: Logits [B, classes] of a batch, in training mode.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
@@ -34,8 +33,8 @@ def gives_logits(variant_class: type[Variant]) -> None:
         logits = classifier(variant_class(), classes=classes).eval().get_submodule("network")(images_of(count))
         require(
             isinstance(logits, Tensor),
-            f"it gives a {type(logits).__name__}, not a tensor: return the logits alone, and keep the output of an "
-            "auxiliary head in the network, for a loss of the variant's own",
+            f"in evaluation mode it gives a {type(logits).__name__}, not a tensor: return the logits alone there; in "
+            "training mode a dictionary of tensors for the loss may follow",
         )
         shape = list(logits.shape)
         wrong = f"{count} images and {classes} classes give logits of shape {shape}: make it `num_classes` wide"
@@ -57,9 +56,10 @@ def judges_images_one_by_one(variant_class: type[Variant]) -> None:
 def learns_with_every_weight(variant_class: type[Variant]) -> None:
     """The gradients of a loss reach every weight, and are finite."""
     model, missing = classifier(variant_class()), [""]
+    batch = (images_of(40), labels_of(40))
     for seed in range(BATCHES):  # a block may be skipped at random in some of them
         with seeded(seed):
-            F.cross_entropy(model(images_of(40)), labels_of(40)).backward()
+            model.loss_function(model.built(), batch)[0].backward()
         missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
         if not missing:
             break
@@ -70,13 +70,13 @@ def learns_with_every_weight(variant_class: type[Variant]) -> None:
 
 def lowers_its_loss(variant_class: type[Variant]) -> None:
     """Fifty steps at its own learning rate lower the loss on a small batch that is easy to learn."""
-    model, images, labels = classifier(variant_class()), images_of(40), labels_of(40)
+    model, batch = classifier(variant_class()), (images_of(40), labels_of(40))
     optimizer = model.optimizer(model.parameters(), model.learning_rate)
     losses = []
     with seeded(0):
         for _ in range(STEPS):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), labels)
+            loss, _ = model.loss_function(model.built(), batch)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

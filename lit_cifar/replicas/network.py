@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn, vmap
@@ -52,13 +53,11 @@ class StackedNetwork(nn.Module):
         """Every parameter and buffer [R, ...], by its name in a single network."""
         return _tensors(self.each)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = vmap(self._logits, randomness="different")(dict(self.tensors()), images)
-        return logits
+    def forward(self, images: Tensor) -> Any:
+        return vmap(self._outputs, randomness="different")(dict(self.tensors()), images)
 
-    def _logits(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.each, dict(tensors), (images,))
-        return logits
+    def _outputs(self, tensors: Mapping[str, Tensor], images: Tensor) -> Any:
+        return functional_call(self.each, dict(tensors), (images,))
 
     def set_step(self, step: int) -> None:
         """Say how many training steps were taken, which decides what dropout drops next."""

@@ -29,7 +29,7 @@ from lit_cifar.training.checkpoint_checks import (
     check_version,
     check_weights,
 )
-from lit_cifar.training.loss import Loss, check_loss, logits_of, loss_and_totals, loss_in, training_loss
+from lit_cifar.training.loss import Loss, check_loss, extra_of, logits_of, loss_and_totals, loss_in, training_loss
 from lit_cifar.training.max_norm import MaxNorm
 from lit_cifar.training.metrics import LossAndAccuracy, ProbabilityScores
 from lit_cifar.training.network import NetworkBuilder, image_shape
@@ -149,9 +149,13 @@ class LitClassifier(LightningModule):
             shorten_epochs(self.trainer)
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.trained_on = data.origin
-            self.train_metric.name_terms(
-                check_loss(loss_in(self.loss_function), len(self.class_names), soft=data.mixup > 0)
-            )
+            self.train_metric.name_terms(self._terms_of_loss(data))
+
+    def _terms_of_loss(self, data: Any) -> tuple[str, ...]:
+        images = data.example_batch()[0]
+        few = images[:2] if images.dim() == 4 else images[:, :2]
+        extra = extra_of(self.built(), few.to(self.device))
+        return check_loss(loss_in(self.loss_function), len(self.class_names), soft=data.mixup > 0, extra=extra)
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:
         """Build the network, with fresh weights, for these classes and behind this scaling layer."""

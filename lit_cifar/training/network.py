@@ -37,9 +37,10 @@ class NetworkBuilder(Callback):
         self._is_new = False
 
 
-def image_shape(network: nn.Sequential) -> tuple[int, ...]:
-    """Channels, height and width of the images that a network takes."""
-    return tuple(network.get_buffer("scale.mean").shape)
+def image_shape(network: nn.Module) -> tuple[int, ...]:
+    """Channels, height and width of the images that a network, or each network of a stack, takes."""
+    scale = next(module for module in network.modules() if isinstance(module, Scale))
+    return tuple(scale.mean.shape[-3:])
 
 
 @torch.no_grad()

@@ -21,9 +21,10 @@ from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.replicas.replica import Replica
 from lit_cifar.replicas.stack import TrainedReplica, train_stack
-from lit_cifar.training.loss import Loss, check_loss, loss_and_totals
+from lit_cifar.training.loss import Loss, check_loss, extra_of, loss_and_totals
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
+from tests.variants.zoo import AuxiliaryHead, Penalized
 
 QUIET: Mapping[str, Any] = {"accelerator": "cpu", "precision": "64-true", "max_epochs": 2}
 SMOOTH = nn.CrossEntropyLoss(label_smoothing=0.2)
@@ -34,6 +35,9 @@ class Confident(variants.get("ELU")):  # type: ignore[misc]
 
     def loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return {"entropy": F.cross_entropy(logits, labels), "size": 0.1 * logits.square().mean()}
+
+
+VARIANTS = {"Confident": Confident(depth=2, width=8), "AuxiliaryHead": AuxiliaryHead(), "Penalized": Penalized()}
 
 
 def data(pictures: Path) -> CIFAR10DataModule:
@@ -47,7 +51,7 @@ def train(
     compile: bool | str = False,  # noqa: A002
 ) -> tuple[LitClassifier, dict[str, float]]:
     seed_everything(0, verbose=False)
-    variant = Confident(depth=2, width=8) if name == "Confident" else variants.get(name)(depth=2, width=8)
+    variant = VARIANTS.get(name) or variants.get(name)(depth=2, width=8)
     model = LitClassifier(variant, learning_rate=1e-3, loss=loss, compile=compile)  # type: ignore[arg-type]
     trainer = Trainer(
         logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -103,21 +107,54 @@ def test_a_variants_own_loss_has_terms_that_are_logged_by_name(pictures: Path) -
     assert overruled == plain
 
 
+def test_heads_and_penalties_count_in_training_and_are_logged_by_name(pictures: Path) -> None:
+    model, logged = train(pictures, name="AuxiliaryHead")
+    terms = {name: value for name, value in logged.items() if name.startswith("train/loss_")}
+    assert set(terms) == {"train/loss_late", "train/loss_early", "train/loss_penalty"}
+    assert logged["train/loss"] == pytest.approx(sum(terms.values()))
+    images, labels = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8), torch.arange(4) % 3
+    step = model.train().training_step((images, labels), 0)["loss"]
+    body, scaled = model.built().body, model.built().scale(images)
+    logits, extra = body(scaled)
+    expected = F.cross_entropy(logits, labels) + 0.3 * F.cross_entropy(extra["early"], labels)
+    expected += 1e-3 * sum(head.weight.square().sum() for head in body.heads)
+    assert step.item() == pytest.approx(expected.item())
+    assert torch.equal(model(images), logits), "predictions have no extra tensors"
+
+
+def test_a_penalty_is_added_to_any_loss(pictures: Path) -> None:
+    _, logged = train(pictures, SMOOTH, "Penalized")
+    assert logged["train/loss"] == pytest.approx(logged["train/loss_main"] + logged["train/loss_decay"])
+    with pytest.raises(UserError, match="returns early for the loss, which loss=CrossEntropyLoss doesn't take"):
+        train(pictures, SMOOTH, "AuxiliaryHead")
+
+
+def test_what_a_network_may_return_in_training() -> None:
+    class Returns(nn.Module):
+        def forward(self, images: Tensor) -> object:
+            return images, images
+
+    with pytest.raises(UserError, match="In training mode the network returns a tuple: return logits, or a pair"):
+        extra_of(Returns(), torch.zeros(2, 3))
+
+
 @pytest.mark.compiles
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "loss"), [("ELU", SMOOTH), ("Confident", None)])
+@pytest.mark.parametrize(
+    ("name", "loss"), [("ELU", SMOOTH), ("Confident", None), ("AuxiliaryHead", None), ("Penalized", None)]
+)
 def test_a_loss_is_compiled_with_the_step(name: str, loss: Loss | None, pictures: Path) -> None:
     _, eager = train(pictures, loss, name)
     _, compiled = train(pictures, loss, name, compile=True)
     assert compiled == pytest.approx(eager, rel=1e-6)
 
 
-def stack_of(pictures: Path, loss: Loss) -> list[TrainedReplica]:
+def stack_of(pictures: Path, loss: Loss, name: str = "Confident") -> list[TrainedReplica]:
     seeded = StackedDataModule(seeds=[0, 1], source="folder", data_dir=str(pictures), val_size=30, batch_size=16)
 
     def make(replica: Replica) -> LitClassifier:
         seed_everything(replica.seed, verbose=False)
-        return LitClassifier(Confident(depth=2, width=8), learning_rate=1e-3, loss=loss, compile=False)
+        return LitClassifier(VARIANTS[name], learning_rate=1e-3, loss=loss, compile=False)
 
     options = {"accelerator": "cpu", "precision": "64-true"}
     return train_stack(
@@ -125,10 +162,12 @@ def stack_of(pictures: Path, loss: Loss) -> list[TrainedReplica]:
     )
 
 
-@pytest.mark.parametrize("loss", [SMOOTH, None], ids=["smooth", "terms"])
-def test_each_replica_of_a_stack_has_the_loss_it_has_alone(loss: Loss, pictures: Path) -> None:
-    _, logged = train(pictures, loss, "Confident")
-    of_stack = stack_of(pictures, loss)[0].training.epochs[-1]
+@pytest.mark.parametrize(
+    ("name", "loss"), [("Confident", SMOOTH), ("Confident", None), ("AuxiliaryHead", None), ("Penalized", SMOOTH)]
+)
+def test_each_replica_of_a_stack_has_the_loss_it_has_alone(name: str, loss: Loss, pictures: Path) -> None:
+    _, logged = train(pictures, loss, name)
+    of_stack = stack_of(pictures, loss, name)[0].training.epochs[-1]
     expected = {key: value for key, value in logged.items() if key.startswith(("train/loss", "val/loss"))}
     assert {key: of_stack[key] for key in expected} == pytest.approx(expected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_1
 from torchvision.ops import StochasticDepth
@@ -128,7 +129,7 @@ class Recurrent(Variant):
 class Torchvision(Variant):
     """SqueezeNet of torchvision, without weights."""
 
-    learning_rate = 3e-3
+    learning_rate = 3e-4
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return squeezenet1_1(num_classes=num_classes)
@@ -160,6 +161,67 @@ class StochasticDepths(Variant):
         return [module for module in network.modules() if isinstance(module, StochasticDepth)]
 
 
+class TwoHeads(nn.Module):
+    """Gives, in training mode, the logits of an auxiliary head and a penalty on weights, too."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3072, 16), nn.Linear(16, 16)
+        self.heads = nn.ModuleList(nn.Linear(16, num_classes) for _ in range(2))
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        early = self.first(images.flatten(1)).relu()
+        logits: Tensor = self.heads[1](self.second(early).relu())
+        if not self.training:
+            return logits
+        penalty = 1e-3 * sum(head.weight.square().sum() for head in self.heads)
+        return logits, {"early": self.heads[0](early), "penalty": penalty}
+
+
+class AuxiliaryHead(Variant):
+    """A second head on the first layer, as in Szegedy et al. 2015, arXiv:1409.4842, and small weights in both."""
+
+    learning_rate = 3e-3
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return TwoHeads(num_classes)
+
+    def loss(  # type: ignore[override]
+        self, logits: Tensor, labels: Tensor, *, early: Tensor
+    ) -> dict[str, Tensor]:
+        return {"late": F.cross_entropy(logits, labels), "early": 0.3 * F.cross_entropy(early, labels)}
+
+
+class SmallWeights(nn.Sequential):
+    """Layers with a penalty on all weights."""
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        logits = super().forward(images)
+        if not self.training:
+            return logits
+        return logits, {"decay": 1e-3 * sum(p.square().sum() for p in self.parameters())}
+
+
+class Penalized(DenseVariant):
+    """An L2 penalty on weights, without a loss of its own.
+
+    Args:
+        depth: Number of hidden layers.
+        width: Units in each hidden layer.
+    """
+
+    learning_rate = 3e-3
+
+    def __init__(self, *, depth: int = 2, width: int = 16) -> None:
+        super().__init__(depth=depth, width=width)
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        return [dense, nn.ReLU()]
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return SmallWeights(*super().build(image_shape, num_classes).children())
+
+
 ZOO = (
     LayerNormed,
     SpectralAndWeightNorm,
@@ -168,4 +230,6 @@ ZOO = (
     Recurrent,
     Torchvision,
     StochasticDepths,
+    AuxiliaryHead,
+    Penalized,
 )
