@@ -8,8 +8,9 @@ from typing import Any, cast
 from lightning import LightningModule, Trainer
 
 from lit_cifar.callbacks.collecting import AfterTest
+from lit_cifar.data.out_of_distribution import out_of_distribution_images
 from lit_cifar.data.sources.synthetic import SyntheticSource
-from lit_cifar.evaluation import SCORES, Found, evaluate_network, out_of_distribution_images
+from lit_cifar.evaluation import SCORES, Found, evaluate_network
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.network import image_shape
 from lit_cifar.utils.errors import UserError

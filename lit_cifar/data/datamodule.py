@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, IndexedImages, InMemoryImages
 from lit_cifar.data.corruptions import Corruption, check, corrupt
+from lit_cifar.data.options import check_image_size, check_options
 from lit_cifar.data.sources import IMAGE_SHAPE, ChosenClasses, ImageSet, checked, open_source, read_pictures, settled
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
@@ -79,7 +80,7 @@ class CIFAR10DataModule(LightningDataModule):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         self.init_args: Mapping[str, Any] = given
-        _check(batch_size=batch_size, val_size=val_size, crop_padding=crop_padding, cutout=cutout, mixup=mixup)
+        check_options(batch_size=batch_size, val_size=val_size, crop_padding=crop_padding, cutout=cutout, mixup=mixup)
         check(corruption, severity)
         if corruption and pictures:
             raise UserError("corruption is of the test images, not of pictures: leave one of them out.")
@@ -262,39 +263,6 @@ ORIGIN = ("source", "source_options", "data_dir", "classes", "image_size", "val_
 
 DEFAULTS = {name: parameter.default for name, parameter in signature(CIFAR10DataModule).parameters.items()}
 """The constructor's arguments where none are given."""
-
-
-def _check(*, batch_size: int, val_size: float | None, crop_padding: int, cutout: int, mixup: float) -> None:
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size} is too small: a batch has at least 1 image.")
-    if val_size is not None and (val_size <= 0 or (val_size > 1 and val_size != int(val_size))):
-        raise UserError(f"val_size={val_size:g} can't be used: give a number of images, or a share between 0 and 1.")
-    if crop_padding < 0:
-        raise UserError(f"crop_padding={crop_padding} is negative: use 0 for no cropping.")
-    if cutout < 0:
-        raise UserError(f"cutout={cutout} is negative: use 0 for no cutout.")
-    if not 0 <= mixup < float("inf"):
-        raise UserError(f"mixup={mixup} is out of range: use a number above 0, such as 0.2, or 0 for no mixup.")
-
-
-LARGEST = 256
-"""Above it, the images of a usual folder and the first layer of a dense network don't fit into memory."""
-
-
-def check_image_size(size: int, *, is_free: bool) -> None:
-    """Check the size that pictures are scaled to.
-
-    Args:
-        size: Width and height.
-        is_free: Whether the source's images can be scaled.
-
-    Raises:
-        UserError: If the size can't be used.
-    """
-    if not 8 <= size <= LARGEST:
-        raise UserError(f"image_size={size} is out of range: use a number of pixels from 8 to {LARGEST}.")
-    if size != IMAGE_SHAPE[1] and not is_free:
-        raise UserError(f"image_size={size} is for pictures in folders: use source='folder'. Other images are 32×32.")
 
 
 def _subset(image_set: ImageSet, indices: Tensor) -> ImageSet:

@@ -18,11 +18,11 @@ from lit_cifar.data.batches import BatchLoader, BatchSampler, InMemoryImages
 from lit_cifar.data.corruptions import CORRUPTIONS, corrupt
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
+from lit_cifar.data.out_of_distribution import out_of_distribution_images
 from lit_cifar.data.sources import ImageSet
 from lit_cifar.evaluation import (
     certain_examples,
     evaluate_network,
-    out_of_distribution_images,
     predict,
     predict_by_mc,
 )
