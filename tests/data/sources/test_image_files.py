@@ -47,7 +47,10 @@ def test_pictures_are_scaled_to_the_size_that_is_asked_for(tmp_path) -> None:
     large = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     Image.fromarray(large).save(tmp_path / "large.png")
     assert (decode(tmp_path / "large.png", 48) == large.transpose(2, 0, 1)).all()
-    assert read_pictures(tmp_path, 10).images.shape == (1, 3, 10, 10)
+    assert read_pictures(tmp_path, (3, 10, 10)).images.shape == (1, 3, 10, 10)
+    assert read_pictures(tmp_path, (1, 10, 10)).images.shape == (1, 1, 10, 10)
+    with pytest.raises(UserError, match="10×12"):
+        read_pictures(tmp_path, (3, 10, 12))
 
 
 def test_every_extension_is_one_that_pillow_opens() -> None:
