@@ -92,12 +92,10 @@ class ReplicaTracker(Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.optimizer.groups.drop_gradients()  # not in on_before_zero_grad, with which no step is compiled
         if batch_idx == trainer.num_training_batches - 1:
             self._before = weights_by_layer(self._network)
             self._rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
-
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        self.optimizer.groups.drop_gradients()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self.optimizer.groups.give_gradients()

@@ -230,7 +230,12 @@ def _gradients(
     gradients, (loss, (found, buffers)) = grad_and_value(loss_of, has_aux=True)(parameters)
     for name, buffer in buffers.items():
         written[name].copy_(buffer)
-    return loss, found, gradients
+    # As autograd leaves them in `grad`: fused optimizers expect them to lie as the parameters do.
+    return loss, found, {name: _laid_out_as(parameters[name], gradient) for name, gradient in gradients.items()}
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 def _planned_steps(trainer: Trainer) -> float:

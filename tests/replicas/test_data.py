@@ -49,6 +49,11 @@ def test_each_image_is_flipped_and_cropped_by_itself(data_options: dict[str, Any
     assert set(tops.tolist()) == set(lefts.tolist()) == set(range(5))
 
 
+def test_batches_stay_uint8_until_the_network_scales_them(data_options: dict[str, Any]) -> None:
+    for options in (data_options, {**data_options, **AUGMENTED}):
+        assert seen([0, 1], 0, **options)[0].dtype == torch.uint8
+
+
 def test_validation_images_are_not_augmented(data_options: dict[str, Any]) -> None:
     assert torch.equal(seen([7], 2, "val", **data_options, **AUGMENTED)[0], seen([7], 0, "val", **data_options)[0])
 
