@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 from lightning import Callback
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.lr_find.ladder import Rung, climb
+from lit_cifar.lr_find.ladder import COARSE, Rung, Train, climb
 from lit_cifar.lr_find.search import ConfirmRun, LearningRateSearch, range_test, short_run
 from lit_cifar.training.module import LitClassifier
 
@@ -45,6 +45,8 @@ def search_by_ladder(
     seeds: Sequence[int],
     on_run: Callable[[ConfirmRun], None],
     make_callbacks: Callable[[], Sequence[Callback]] = tuple,
+    train: Train | None = None,
+    first: Iterable[int] = COARSE,
     **trainer_options: Any,
 ) -> LadderSearch:
     """Search a learning rate; the one with the lowest mean validation loss over the seeds is chosen.
@@ -54,20 +56,26 @@ def search_by_ladder(
         seeds: The seeds of the short runs, at least three; the first is the range test's, too.
         on_run: Told of each short run.
         make_callbacks: Gives fresh callbacks for a short run. The range test has none.
+        train: Does the short runs. Default: one after the other, in this process.
+        first: The rungs to try first, as in `climb`.
         trainer_options: Arguments of the Trainer, such as `gradient_clip_val`.
 
     Raises:
         UserError: If the range test finds nowhere to look.
     """
 
-    def train(pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
-        found = []
+    def one_by_one(pairs: Sequence[tuple[float, int]]) -> Iterator[ConfirmRun]:
         for rate, seed in pairs:
-            found.append(short_run(partial(make, seed), rate, EPOCHS, callbacks=make_callbacks(), **trainer_options))
-            on_run(found[-1])
+            yield short_run(partial(make, seed), rate, EPOCHS, callbacks=make_callbacks(), **trainer_options)
+
+    def train_and_tell(pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
+        found = []
+        for run in (train or one_by_one)(pairs):
+            found.append(run)
+            on_run(run)
         return found
 
     with redirect_stderr(StringIO()):  # the Tuner's progress bar can't be turned off
         curve = range_test(partial(make, seeds[0]), min_lr=LOWEST, max_lr=HIGHEST, steps=300, **trainer_options)
-    rungs = climb(train, start=curve.start, seeds=seeds, lowest=LOWEST, highest=HIGHEST)
+    rungs = climb(train_and_tell, start=curve.start, seeds=seeds, lowest=LOWEST, highest=HIGHEST, first=first)
     return LadderSearch(LearningRateSearch(curve, tuple(rung.mean for rung in rungs)), rungs)

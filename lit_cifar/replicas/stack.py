@@ -84,12 +84,8 @@ def train_stack(
     data.prepare_data()
     data.setup("fit")
     data.keep(active)
-    model, network = _stacked_classifier(make, [replicas[index] for index in active], data, is_new=saved is None)
-    optimizer = StackedOptimizer(model.optimizer, network, [replicas[index].learning_rate for index in active])
-    sparsity = StackedSparsity(optimizer, l1=model.l1, sparsity=model.sparsity, max_norm=model.max_norm)
-    model.optimizer, model.l1, model.sparsity, model.max_norm = optimizer, 0.0, 0.0, None
-    if callable(model.scheduler):
-        model.scheduler = checked_scheduler(model.scheduler)
+    members = [replicas[index] for index in active]
+    model, optimizer, sparsity = stacked_training(make, members, data, is_new=saved is None)
     tracker = ReplicaTracker(replicas, patience=patience, optimizer=optimizer, sparsity=sparsity, report=report)
     trainer = Trainer(
         max_epochs=max_epochs,
@@ -104,6 +100,32 @@ def train_stack(
     )
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint) if saved else None, weights_only=True)
     return [_trained(index, tracker) for index in range(len(replicas))]
+
+
+def stacked_training(
+    make: Callable[[Replica], LitClassifier], replicas: Sequence[Replica], data: StackedDataModule, *, is_new: bool
+) -> tuple[LitClassifier, StackedOptimizer, StackedSparsity]:
+    """What trains replicas as a stack.
+
+    Args:
+        make: As in `train_stack`.
+        replicas: The replicas in the stack.
+        data: Their data, after `setup`.
+        is_new: Whether the training begins; otherwise weights will be loaded.
+
+    Returns:
+        The classifier of the whole stack, its optimizer factory, and the callback for L1, pruning and max-norm.
+
+    Raises:
+        NotStackableError: If these replicas can't be trained as one stack.
+    """
+    model, network = _stacked_classifier(make, replicas, data, is_new=is_new)
+    optimizer = StackedOptimizer(model.optimizer, network, [replica.learning_rate for replica in replicas])
+    sparsity = StackedSparsity(optimizer, l1=model.l1, sparsity=model.sparsity, max_norm=model.max_norm)
+    model.optimizer, model.l1, model.sparsity, model.max_norm = optimizer, 0.0, 0.0, None
+    if callable(model.scheduler):
+        model.scheduler = checked_scheduler(model.scheduler)
+    return model, optimizer, sparsity
 
 
 class StackCheckpoint(Checkpoint):

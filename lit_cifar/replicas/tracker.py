@@ -7,19 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lit_cifar.callbacks.non_finite_loss import blown_up
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.layers import activation_statistics, step_statistics, weights_by_layer
-from lit_cifar.replicas.network import StackedNetwork
 from lit_cifar.replicas.optimizer import StackedOptimizer
 from lit_cifar.replicas.replica import Replica, Training
 from lit_cifar.replicas.sparsity import StackedSparsity
-
-CHECK_LOSS_EVERY = 50
-"""Steps between looks for a loss that isn't finite, as in StopOnNonFiniteLoss."""
+from lit_cifar.replicas.upkeep import StackUpkeep
 
 VALIDATION_IMAGES = 500
 """Images for the layer statistics, as in LayerStatistics."""
@@ -28,7 +25,7 @@ Report = Callable[[str, int, float], None]
 """Told of each finished epoch: the replica's label, the number of epochs and the validation accuracy."""
 
 
-class ReplicaTracker(Callback):
+class ReplicaTracker(StackUpkeep):
     """Follow each replica of a stack as Lightning's callbacks follow a single run.
 
     At the end of each epoch it notes every replica's metrics and layer statistics, keeps its best weights, and decides
@@ -52,19 +49,15 @@ class ReplicaTracker(Callback):
         sparsity: StackedSparsity,
         report: Report = lambda *_: None,
     ) -> None:
-        self.replicas = replicas
+        super().__init__(replicas, optimizer)
         self.trainings = [Training(patience) for _ in replicas]
-        self.active = list(range(len(replicas)))
         self.best: dict[str, dict[str, Tensor]] = {"loss": {}, "accuracy": {}}
-        self.optimizer = optimizer
         self.sparsity = sparsity
         self.report = report
         self._before: dict[str, Tensor] = {}
         self._last_step: dict[str, Tensor] = {}
         self._rates: list[float] = []
         self._started = 0.0
-        self._bad_batch = torch.empty(0)
-        self._bad_loss = torch.empty(0)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -79,34 +72,26 @@ class ReplicaTracker(Callback):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._network.set_step(trainer.global_step)
+        super().on_train_start(trainer, pl_module)
         for best in self.best.values():
             best.update({name: tensor.to(pl_module.device) for name, tensor in best.items()})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seed = _seed_of_epoch([self.replicas[index].seed for index in self.active], trainer.current_epoch)
-        seed_everything(seed, workers=True, verbose=False)  # for random layers that are not torch's dropout
-        self.optimizer.groups.refresh()  # compiling moves parameters
-        self._bad_batch = torch.full((len(self.active),), -1, device=pl_module.device)
-        self._bad_loss = torch.zeros(len(self.active), device=pl_module.device)
+        super().on_train_epoch_start(trainer, pl_module)
         self._started = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.optimizer.groups.drop_gradients()  # not in on_before_zero_grad, with which no step is compiled
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if batch_idx == trainer.num_training_batches - 1:
-            self._before = weights_by_layer(self._network)
+            self._before = weights_by_layer(self.network)
             self._rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        self.optimizer.groups.give_gradients()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx % CHECK_LOSS_EVERY == 0 or trainer.is_last_batch:
-            self._note_bad_losses(outputs["totals"], batch_idx)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if batch_idx == trainer.num_training_batches - 1:
-            self._last_step = step_statistics(self._network, self._before)
+            self._last_step = step_statistics(self.network, self._before)
             self._before = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -116,7 +101,7 @@ class ReplicaTracker(Callback):
         val = _rows("val", pl_module.val_metric.compute())  # type: ignore[union-attr, operator]
         data: StackedDataModule = trainer.datamodule  # type: ignore[attr-defined]
         images = data.first_validation_images(VALIDATION_IMAGES).to(pl_module.device)
-        found = {**activation_statistics(self._network, images), **self._last_step}
+        found = {**activation_statistics(self.network, images), **self._last_step}
         layers = _rows("layer", found, separator="_")
         self._fail_those_that_blew_up(trainer.current_epoch)
         improved: dict[str, list[int]] = {"loss": [], "accuracy": []}
@@ -144,23 +129,12 @@ class ReplicaTracker(Callback):
             if compiled:
                 pl_module.compile_training_step()  # type: ignore[operator]
 
-    @property
-    def _network(self) -> StackedNetwork:
-        return self.optimizer.network
-
     def _rate(self, place: int) -> float:
         groups = self.optimizer.groups.groups
         return next(rate for rate, group in zip(self._rates, groups, strict=True) if place in group.replicas)
 
-    def _note_bad_losses(self, totals: Tensor, batch_idx: int) -> None:
-        """Remember each replica's first loss that isn't finite, without waiting for the device."""
-        losses = totals[:, 0] / totals[:, 2]
-        is_first = ~losses.isfinite() & (self._bad_batch < 0)
-        self._bad_batch = torch.where(is_first, batch_idx, self._bad_batch)
-        self._bad_loss = torch.where(is_first, losses.to(self._bad_loss.dtype), self._bad_loss)
-
     def _fail_those_that_blew_up(self, epoch: int) -> None:
-        bad = zip(self.active, self._bad_batch.tolist(), self._bad_loss.tolist(), strict=True)
+        bad = zip(self.active, self.bad_batch.tolist(), self.bad_loss.tolist(), strict=True)
         for index, batch, loss in bad:
             if batch >= 0 and not self.trainings[index].stopped:
                 self.trainings[index].fail(f"NonFiniteLossError: {blown_up(loss, epoch, batch)}")
@@ -169,9 +143,9 @@ class ReplicaTracker(Callback):
     def _keep_weights(self, best: dict[str, Tensor], places: Sequence[int]) -> None:
         if not places:
             return
-        device = next(self._network.parameters()).device
+        device = next(self.network.parameters()).device
         here, there = (torch.tensor(i, device=device) for i in (places, [self.active[place] for place in places]))
-        for name, tensor in self._network.each.state_dict().items():
+        for name, tensor in self.network.each.state_dict().items():
             if name not in best:
                 best[name] = tensor.new_zeros(len(self.replicas), *tensor.shape[1:])
             best[name][there] = tensor[here]
@@ -179,7 +153,7 @@ class ReplicaTracker(Callback):
     def _shrink(self, trainer: Trainer, places: Sequence[int]) -> None:
         """Let the replicas at all other places leave."""
         data: StackedDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        self._network.keep(places)
+        self.network.keep(places)
         self.optimizer.groups.keep(places, trainer.optimizers[0])
         self.sparsity.keep(places)
         data.keep(places)
@@ -192,11 +166,6 @@ def _staying(running: Sequence[bool], optimizer: StackedOptimizer) -> list[int]:
     for group in optimizer.groups.groups:
         places += [place for place in group.replicas if running[place]] or [group.replicas.start]
     return places
-
-
-def _seed_of_epoch(seeds: Sequence[int], epoch: int) -> int:
-    """The seed of torch's generator in an epoch, so that a continued stack draws what an uninterrupted one draws."""
-    return sum(place * (seed + 1) for place, seed in enumerate(seeds, 1)) * 100_003 + epoch & 0xFFFFFFFF
 
 
 def _rows(stage: str, values: dict[str, Tensor], separator: str = "/") -> list[dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lit_cifar.callbacks import default_callbacks
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.lr_find.ladder_search import search_by_ladder
+from lit_cifar.lr_find.ladder import COARSE, Train
+from lit_cifar.lr_find.ladder_search import LadderSearch, search_by_ladder
 from lit_cifar.study.final_test import finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
@@ -75,22 +76,36 @@ def model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
     return build_model({"learning_rate": learning_rate, **run.model}), data
 
 
-def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
+def search_learning_rate(
+    run: PlannedRun, report: Report, *, train: Train | None = None, first: Iterable[int] = COARSE
+) -> LadderSearch:
+    """Search the learning rate of a run, as `search_by_ladder` does with the same `train` and `first`."""
+
     def make(seed: int, learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
         model, data = model_and_data(replace(run, seed=seed))
         model.learning_rate = learning_rate or model.learning_rate
         return model, data
 
     done = count(1)
-    found = search_by_ladder(
+    return search_by_ladder(
         make,
         seeds=range(run.seed, run.seed + LADDER_SEEDS),
         on_run=lambda short: report(run.label, next(done), short.val_accuracy),
         make_callbacks=partial(build_callbacks, run.callbacks),
+        train=train,
+        first=first,
         **trainer_options(run.trainer),
     )
+
+
+def write_search(found: LadderSearch, folder: Path) -> Row:
+    """Write `lr_find.json`. Returns the search's columns of a row."""
     write_text(folder / "lr_find.json", found.to_json())
     return {"lr": found.search.learning_rate}
+
+
+def _search_learning_rate(run: PlannedRun, folder: Path, report: Report) -> Row:
+    return write_search(search_learning_rate(run, report), folder)
 
 
 def _time_alone(run: PlannedRun, folder: Path, report: Report) -> Row:

@@ -15,11 +15,11 @@ import torch
 
 from lit_cifar.data.normalization import Scale
 from lit_cifar.replicas.artifacts import BEST, BEST_BY_ACCURACY, write_artifacts
-from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.replicas.replica import Replica
 from lit_cifar.replicas.stack import TrainedReplica, train_stack
 from lit_cifar.study.engines.base import Engine, FinishedRun
+from lit_cifar.study.engines.stacked_search import search_in_stacks, stacked_data
 from lit_cifar.study.final_test import finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
@@ -52,8 +52,9 @@ def run_in_stacks(
 ) -> Iterator[FinishedRun]:
     """Do runs that differ only in seed and learning rate side by side, each as it would be alone.
 
-    What can't be trained in a stack goes to another engine, with a line that says why; so do searches of a learning
-    rate. When memory runs out, a stack is halved. A stack is saved as it goes, and a later call goes on from there.
+    What can't be trained in a stack goes to another engine, with a line that says why. A search of a learning rate
+    trains its rates and seeds side by side. When memory runs out, a stack is halved. A stack is saved as it goes, and
+    a later call goes on from there.
 
     Args:
         runs: What to do.
@@ -63,10 +64,25 @@ def run_in_stacks(
         others: The engine for everything else.
     """
     searches = [run for run in runs if run.kind == "search"]
-    if searches:
-        yield from others(searches, study_folder, report)
+    yield from _search(searches, study_folder, report, replicas=replicas, others=others)
     for stack in _plan_stacks([run for run in runs if run.kind != "search"], study_folder, replicas):
         yield from _run_stack(stack, report, others)
+
+
+def _search(
+    runs: Sequence[PlannedRun], study_folder: Path, report: Report, *, replicas: int, others: Engine
+) -> Iterator[FinishedRun]:
+    left = []
+    for run in runs:
+        try:
+            row = search_in_stacks(run, study_folder, report, replicas=replicas)
+        except Exception as error:  # noqa: BLE001 - anybody's network
+            say(f"{run.name}: not searched in stacks: {_reason(error)}")
+            left.append(run)
+        else:
+            yield run, row, True
+    if left:
+        yield from others(left, study_folder, report)
 
 
 def _run_stack(stack: _Stack, report: Report, others: Engine) -> Iterator[FinishedRun]:
@@ -80,18 +96,29 @@ def _run_stack(stack: _Stack, report: Report, others: Engine) -> Iterator[Finish
                 yield from _run_stack(half, report, others)
             return
         reason = "one network doesn't fit into memory."
-    except NotStackableError as error:
-        reason = str(error)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_DISK:
-            raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except Exception as error:  # noqa: BLE001 - anybody's network
+        reason = _reason(error)
     else:
         yield from stack.finish(trained)
         return
     say(f"{name}: not trained in a stack: {reason}")
     shutil.rmtree(stack.folder, ignore_errors=True)
     yield from others(stack.wanted, stack.study_folder, report)
+
+
+def _reason(error: Exception) -> str:
+    """Why runs can't be trained in a stack.
+
+    Raises:
+        OSError: If it is a full or read-only disk, on which nothing else could be done either.
+    """
+    if isinstance(error, OSError) and error.errno in NO_DISK:
+        raise error
+    return (
+        str(error)
+        if isinstance(error, NotStackableError)
+        else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    )
 
 
 class _Stack:
@@ -131,12 +158,7 @@ class _Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         plans = [{**run.to_dict(), "made_from": dict(run.made_from)} for run in self.runs]
         write_text(self.folder / PLANS, json.dumps(plans))
-        data = StackedDataModule(
-            seeds=[run.seed for run in self.runs],
-            **self.runs[0].data,
-            batch_size=protocol.batch_size,
-            val_size=protocol.val_size,
-        )
+        data = stacked_data(self.runs[0], [run.seed for run in self.runs])
         by_label = {run.label: run for run in self.runs}
         started = time.perf_counter()
         trained = train_stack(

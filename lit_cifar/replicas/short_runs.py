@@ -1,0 +1,95 @@
+"""The short runs of a learning-rate search as one stack: rates and seeds side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from lit_cifar.lr_find.search import VALIDATIONS, ConfirmRun
+from lit_cifar.replicas.clipping import clipping
+from lit_cifar.replicas.data import StackedDataModule
+from lit_cifar.replicas.optimizer import StackedOptimizer
+from lit_cifar.replicas.replica import Replica
+from lit_cifar.replicas.stack import stacked_training
+from lit_cifar.replicas.upkeep import StackUpkeep
+from lit_cifar.training.checkpoints import WholeFiles
+from lit_cifar.training.module import LitClassifier
+
+
+def short_runs(
+    make: Callable[[Replica], LitClassifier],
+    replicas: Sequence[Replica],
+    data: StackedDataModule,
+    *,
+    epochs: int,
+    **trainer_options: Any,
+) -> list[ConfirmRun]:
+    """Train some epochs; what `lit_cifar.lr_find.search.short_run` does for each replica alone.
+
+    Args:
+        make: Gives a replica's classifier without a network, after every random generator has been seeded.
+        replicas: The replicas; equal learning rates must follow one another.
+        data: The data, with a seed for each replica.
+        epochs: Epochs of each.
+        trainer_options: Other arguments of the Trainer.
+
+    Returns:
+        Each replica's result.
+
+    Raises:
+        NotStackableError: If these replicas can't be trained as one stack.
+    """
+    clip, options = clipping(trainer_options)
+    data.prepare_data()
+    data.setup("fit")
+    model, optimizer, sparsity = stacked_training(make, replicas, data, is_new=True)
+    scores = Scores(replicas, optimizer)
+    trainer = Trainer(
+        max_epochs=epochs,
+        val_check_interval=1 / VALIDATIONS,
+        logger=False,
+        callbacks=[*clip, scores, sparsity],
+        plugins=[WholeFiles()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    trainer.fit(model, datamodule=data)
+    return [scores.of(index) for index in range(len(replicas))]
+
+
+class Scores(StackUpkeep):
+    """Keeps the scores of each validation, and which replicas have diverged.
+
+    Args:
+        replicas: All replicas of the stack, in its order.
+        optimizer: The stack's optimizer factory.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], optimizer: StackedOptimizer) -> None:
+        super().__init__(replicas, optimizer)
+        self.validations: list[Tensor] = []
+        self.diverged = torch.zeros(len(replicas), dtype=torch.bool)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scores = pl_module.val_metric.compute()  # type: ignore[union-attr, operator]
+        self.validations.append(torch.stack([scores["loss"], scores["accuracy"]], -1).view(-1, 2).double())
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.diverged |= self.bad_batch.cpu() >= 0
+
+    def of(self, index: int) -> ConfirmRun:
+        """A replica's result: means of the validations in its last epoch."""
+        losses, accuracies = torch.stack(self.validations[-VALIDATIONS:])[:, index].T.tolist()
+        loss, rate = fmean(losses), self.replicas[index].learning_rate
+        if self.diverged[index]:
+            return ConfirmRun(rate, math.inf, 0.0)
+        return ConfirmRun(rate, loss if math.isfinite(loss) else math.inf, fmean(accuracies))

@@ -1,0 +1,90 @@
+"""The learning-rate searches of a study, with rates and seeds trained side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_cifar.lr_find.ladder import COARSE
+from lit_cifar.lr_find.ladder_search import EPOCHS
+from lit_cifar.lr_find.search import ConfirmRun
+from lit_cifar.replicas.data import StackedDataModule
+from lit_cifar.replicas.network import NotStackableError
+from lit_cifar.replicas.replica import Replica
+from lit_cifar.replicas.short_runs import short_runs
+from lit_cifar.study.finished import Row, keep
+from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.rows import row_of
+from lit_cifar.study.run import Report, model_and_data, one_thread, search_learning_rate, write_search
+from lit_cifar.study.run_parts import trainer_options
+from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.console import say
+
+FIRST = range(COARSE[0], COARSE[-1] + 1)
+"""The rungs to try first: a stack takes those between the coarse ones for about the same price."""
+
+
+@one_thread()
+def search_in_stacks(run: PlannedRun, study_folder: Path, report: Report, *, replicas: int) -> Row:
+    """Search a learning rate with stacks of up to so many replicas, and keep the row in the run's folder.
+
+    Raises:
+        NotStackableError: If its short runs can't be trained in a stack.
+    """
+    found = search_learning_rate(run, report, train=StackedLadder(run, replicas), first=FIRST)
+    folder = study_folder / run.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    row = row_of(run, folder, lambda: write_search(found, folder))
+    keep(row, run, folder)
+    return row
+
+
+class StackedLadder:
+    """Trains the short runs of a search in stacks, smaller ones when memory runs out.
+
+    Args:
+        run: The search.
+        replicas: The most replicas in a stack.
+    """
+
+    def __init__(self, run: PlannedRun, replicas: int) -> None:
+        if run.callbacks:
+            raise NotStackableError("it has callbacks of its own, which follow one network.")
+        self.run = run
+        self.replicas = replicas
+
+    def __call__(self, pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
+        """The results for pairs of a learning rate and a seed."""
+        found: list[ConfirmRun] = []
+        while some := pairs[len(found) : len(found) + self.replicas]:
+            try:
+                found += self._train(some)
+            except torch.OutOfMemoryError:
+                if len(some) == 1:
+                    raise
+                say(f"{self.run.name}: {len(some)} replicas don't fit into memory; it is tried with half as many.")
+                self.replicas = (len(some) + 1) // 2
+        return found
+
+    def _train(self, pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
+        members = [Replica(f"rate {rate:g}, seed {seed}", seed, rate) for rate, seed in pairs]
+        options = trainer_options(self.run.trainer)
+        return short_runs(self._make, members, stacked_data(self.run, [s for _, s in pairs]), epochs=EPOCHS, **options)
+
+    def _make(self, replica: Replica) -> LitClassifier:
+        model, _ = model_and_data(replace(self.run, seed=replica.seed))
+        model.learning_rate = replica.learning_rate
+        return model
+
+
+def stacked_data(run: PlannedRun, seeds: Sequence[int]) -> StackedDataModule:
+    """The data of a stack of runs that are like this one, but for their seeds."""
+    protocol: Any = run.protocol
+    sizes = {name: getattr(protocol, name) for name in ("batch_size", "val_size", "train_size")}
+    return StackedDataModule(seeds=seeds, **run.data, **sizes)
