@@ -19,7 +19,7 @@ from lit_cifar.study.looks import read_looks
 from lit_cifar.study.plan import RATE_FACTORS, PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.record import description, read_record
 from lit_cifar.study.result import Findings
-from lit_cifar.study.schema import Study
+from lit_cifar.study.schema import Changes, Study
 from lit_cifar.study.shipped import shipped_studies
 from lit_cifar.study.study_file import load_study
 from lit_cifar.study.timing import timings_table
@@ -53,9 +53,19 @@ def _of_an_earlier_version(folder: Path, study: Study | None) -> tuple[Study, di
     if study is None and name not in shipped_studies():
         raise UserError(f"{folder} doesn't say what was asked: give the study with --study FILE.")
     asked = study or load_study(name)
-    asked = asked.quickly() if owner.get("quick") and study is None else asked
+    if study is None:
+        asked = asked.quickly() if owner.get("quick") else asked
+        asked = asked.changed(Changes(val_size=_protocol(folder).get("val_size")))
     command = f"lit-cifar compare --study {name or asked.name}"
     return asked, {"data": owner.get("data", ""), "command": command, "environment": environment()}
+
+
+def _protocol(folder: Path) -> dict[str, Any]:
+    """The protocol of any of the runs; the command line may have changed the study's."""
+    for path in sorted(folder.glob("runs/*/*/result.json")):
+        plan = json.loads(path.read_text(encoding="utf-8")).get("plan", {})
+        return dict(plan.get("protocol", {}))
+    return {}
 
 
 def _gathered(folder: Path, study: Study, facts: dict[str, Any]) -> Findings:

@@ -186,10 +186,12 @@ def test_folders_of_earlier_versions_know_their_shipped_study(workspace: Path) -
     run.mkdir(parents=True)
     Path("study.json").write_text(json.dumps({"study": "exercise8", "quick": True, "data": "some images"}))
     row = {"run": "ELU", "variant": "ELU", "seed": 0, "lr": 0.1, "batch_size": 128, "status": "ok", "reason": ""}
-    (run / "result.json").write_text(json.dumps({"fingerprint": "", "row": {**row, "test_acc": 0.5}}))
+    plan = {"protocol": {"val_size": 5000}}
+    (run / "result.json").write_text(json.dumps({"fingerprint": "", "row": {**row, "test_acc": 0.5}, "plan": plan}))
     found = read_findings(workspace)
     assert (found.study.name, found.study.is_quick, found.data_source) == ("exercise8", True, "some images")
     assert found.results["test_acc"].tolist() == [0.5]
+    assert found.study.protocol.val_size == 5000  # given by --data.val_size
     Path("study.json").unlink()
     with pytest.raises(UserError, match="doesn't say what was asked: give the study with --study FILE"):
         read_findings(workspace)
