@@ -133,14 +133,14 @@ def _in_seconds(epochs: Sequence[float], rounds: Sequence[Mapping[Hashable, floa
 
 def _column(results: pd.DataFrame, run: str, column: str, seeds: int) -> list[float]:
     rows = {row["seed"]: row for row in results[results["run"] == run].to_dict("records")}
-    guess = _guess(MEASURES[column], results)
+    guess = guess_for(MEASURES[column], results)
     return [
         math.nan if seed not in rows else rows[seed].get(column, math.nan) if rows[seed]["status"] == "ok" else guess
         for seed in range(seeds)
     ]
 
 
-def _guess(measure: Measure, results: pd.DataFrame) -> float:
+def guess_for(measure: Measure, results: pd.DataFrame) -> float:
     """What a failed run counts as; nan if nothing, or if no run says how many classes there are."""
     classes = results["classes"].dropna().tolist() if "classes" in results else []
     return measure.guess(int(classes[0])) if measure.guess and classes else math.nan

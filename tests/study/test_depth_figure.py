@@ -1,4 +1,4 @@
-"""The picture of accuracy against depth, of made-up results."""
+"""The figure of accuracy over depth, for made-up results."""
 
 from __future__ import annotations
 
@@ -64,3 +64,10 @@ def test_the_picture_tells_its_means_and_counts_failed_runs_as_guessing(study_re
 
 def test_studies_of_one_depth_have_no_such_picture(study_result: StudyResult) -> None:
     assert depth_figures(study_result) == []
+
+
+def test_results_of_older_versions_do_not_say_how_many_classes_there_are(study_result: StudyResult) -> None:
+    study = load_study("depth")
+    found = results(list(study.runs)).drop(columns="classes")
+    (figure,) = depth_figures(replace(study_result, study=study, results=found))
+    assert "plain: 50.0 % with 5 layers, " in figure.alt

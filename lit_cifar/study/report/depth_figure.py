@@ -1,4 +1,4 @@
-"""Accuracy against depth, for studies whose runs differ in the number of hidden layers."""
+"""Accuracy over depth, for studies whose runs differ in the number of hidden layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from lit_cifar import figures
 from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.paired import guess_for
 from lit_cifar.study.report.figures import report_figure
 from lit_cifar.study.report.page import ReportFigure
 from lit_cifar.study.result import StudyResult
@@ -19,7 +20,7 @@ ACCURACY = "selected_by_acc_test_acc"
 
 
 def depth_figures(result: StudyResult) -> list[ReportFigure]:
-    """Accuracy against depth, if some runs differ in nothing but a stated depth and perhaps the learning rate."""
+    """Accuracy over depth, if some runs differ only in a stated depth and perhaps in the learning rate."""
     accuracies = {
         family: {depth: found for depth, run in runs.items() if (found := _accuracies(result, run))}
         for family, runs in families(result.study.runs).items()
@@ -66,7 +67,7 @@ def _accuracies(result: StudyResult, run: str) -> list[float]:
     results = result.results
     if ACCURACY not in results:
         return []
-    rows, guess = results[results["run"] == run], 1 / results["classes"].max()
+    rows, guess = results[results["run"] == run], guess_for(MEASURES[ACCURACY], results)
     return [float(value) for value in rows[ACCURACY].where(rows["status"] == "ok", guess).dropna()]
 
 
