@@ -1,4 +1,4 @@
-"""Which folder a study has: one for each study, mode and data, so that studies don't overwrite each other."""
+"""The folder of a study: one for each study, mode and data."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import write_text
 
 STUDIES = Path("logs/compare")
+OWNER = "study.json"
+"""The file in a study's folder that says whose folder it is."""
 
 
 def default_folder(study: Study, data: StudyData) -> Path:
@@ -33,9 +35,11 @@ def default_folder(study: Study, data: StudyData) -> Path:
 
 
 def _was_begun_in(folder: Path, study: Study, data: StudyData) -> bool:
-    """Whether an earlier version has finished a run of this study in a folder."""
-    if not (folder / "runs").is_dir() or (folder / "study.json").exists():
+    """Whether this study was begun in a folder by an earlier version, and perhaps continued there since."""
+    if not (folder / "runs").is_dir():
         return False
+    if (owner := _owner(folder / OWNER)) is not None:
+        return bool(owner == _identity(study, data))
     wanted = [*plan_runs(study, data.arguments, seeds=[0]), *plan_searches(study, data.arguments)]
     found = [finished(run, folder) for run in wanted]
     return any(result and not result.changed for result in found)
@@ -70,14 +74,18 @@ def claim(folder: Path, study: Study, data: StudyData) -> None:
     Raises:
         UserError: if it belongs to another study, to another mode of it, or to other data.
     """
-    owner = {"study": study.name, "quick": study.is_quick, "data": data.name}
-    path = folder / "study.json"
+    owner, path = _identity(study, data), folder / OWNER
     if (found := _owner(path)) not in (None, owner):
         raise UserError(
             f"{folder} belongs to another study ({_in_words(found)}), not to {_in_words(owner)}. Its results would be "
             "overwritten: choose another folder, folder=…"
         )
     write_text(path, json.dumps(owner, indent=1))
+
+
+def _identity(study: Study, data: StudyData) -> dict[str, Any]:
+    """The content of `study.json`."""
+    return {"study": study.name, "quick": study.is_quick, "data": data.name}
 
 
 def _owner(path: Path) -> Any:

@@ -54,6 +54,8 @@ def test_a_study_begun_by_an_earlier_version_goes_on_in_its_folder(workspace: Pa
     list(run_all(plan_runs(study, images.arguments), former, run_here, lambda *_: None))
     assert default_folder(study, images) == former
     assert default_folder(study.changed(Changes(max_epochs=2)), images) != former
+    claim(former, study, images)  # as `compare` does when it continues there
+    assert default_folder(study, images) == former
 
 
 @pytest.mark.parametrize(("images", "kept"), [(50_000, 10_000), (11_200, 10_000), (11_000, None), (100, None)])
