@@ -70,7 +70,7 @@ def test_documented_variants_keep_the_contract(number: int, workspace: Path, mon
 
 
 def test_the_expected_examples_are_found() -> None:
-    assert len(PLUGINS) == 4
+    assert len(PLUGINS) == 5
     assert [command[0] for command in COMMANDS] == ["variants", "fit", "lr-find", "compare"]
 
 
