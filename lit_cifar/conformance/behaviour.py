@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
 from lit_cifar.conformance.networks import classifier, images_of, labels_of, network, require, seeded
-from lit_cifar.uncertainty import dropout_layers, mc_predict, not_sampled
+from lit_cifar.uncertainty import can_be_sampled, mc_predict, not_sampled
 from variants import Variant
 
 STEPS = 50
@@ -99,7 +99,7 @@ def shows_its_layers(variant_class: type[Variant]) -> None:
 def has_dropout_that_can_stay_on(variant_class: type[Variant]) -> None:
     """If it drops units, MC dropout samples all of it: samples of one image differ."""
     built = network(variant_class()).eval()
-    if not (dropout_layers(built) or not_sampled(built)):
+    if not (can_be_sampled(built, images_of(1)) or not_sampled(built)):
         return
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

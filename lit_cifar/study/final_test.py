@@ -21,7 +21,7 @@ from lit_cifar.training.loggers import read_history
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.sparsity import prunable
 from lit_cifar.training.tensorboard import add_to_row
-from lit_cifar.uncertainty import dropout_layers, evaluate
+from lit_cifar.uncertainty import can_be_sampled, evaluate
 
 SHORT = {"accuracy": "acc"}
 """Scores whose column has a shorter name."""
@@ -89,7 +89,7 @@ def _test(
     row = _columns("selected_by_acc_test", evaluate(selected["probabilities"].cpu(), labels))
     network = _with_weights(model, best, device)
     row["zeros"] = _share_of_zeros(network)
-    samples = run.protocol.mc_samples if dropout_layers(network) else 0
+    samples = run.protocol.mc_samples if can_be_sampled(network, images) else 0
     started = time.perf_counter()
     found = {"labels": labels, **_on_cpu(predict(network, images))}
     row["test_seconds"] = round(time.perf_counter() - started, 4)

@@ -26,7 +26,7 @@ from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run_parts import build_callbacks, trainer_options
 from lit_cifar.study.schema import Study
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.uncertainty import dropout_layers
+from lit_cifar.uncertainty import can_be_sampled
 
 ROUNDS = 6
 """How often each run is timed."""
@@ -91,12 +91,11 @@ def time_run(run: PlannedRun, folder: Path, model: LitClassifier, data: CIFAR10D
     trainer.fit(model, datamodule=data)
     network: nn.Module = model.network  # type: ignore[assignment]
     shape = next(iter(data.val_dataloader()))[0].shape[1:]
-    samples = run.protocol.mc_samples
     return {
         "lr": model.learning_rate,
         "seconds_per_epoch": round(min(clock.seconds), 4),
         "cpu_share": round(min(1.0, clock.processor_seconds / sum(clock.seconds)), 3),
-        **_prediction(network.eval(), shape, samples=samples if dropout_layers(network) else 0),
+        **_prediction(network.eval(), shape, samples=run.protocol.mc_samples),
     }
 
 
@@ -125,7 +124,7 @@ def _prediction(network: nn.Module, shape: torch.Size, *, samples: int) -> Row:
     images = images.to(device)
     times = [_seconds_of(lambda: predict(network, images)) for _ in range(PASSES)]
     found = {"test_seconds": min(times) / IMAGES}
-    if samples:
+    if samples and can_be_sampled(network, images):
         mc_seconds = _seconds_of(lambda: predict_by_mc(network, images[:MC_IMAGES], samples=samples))
         found["mc_test_seconds"] = mc_seconds / MC_IMAGES
     return {name: round(per_image * OF_IMAGES, 4) for name, per_image in found.items()}

@@ -15,7 +15,14 @@ from lit_cifar.uncertainty.calibration import (
 from lit_cifar.uncertainty.dropout import declare_stochastic, dropout_layers, masked_dropout, not_sampled
 from lit_cifar.uncertainty.masks import Draw, Masks, SeededMasks
 from lit_cifar.uncertainty.planning import MEMORY_BUDGET, chain
-from lit_cifar.uncertainty.prediction import MCPrediction, SampleCurve, mc_predict, sample_curve, sample_points
+from lit_cifar.uncertainty.prediction import (
+    MCPrediction,
+    SampleCurve,
+    can_be_sampled,
+    mc_predict,
+    sample_curve,
+    sample_points,
+)
 from lit_cifar.uncertainty.sampling import Piece, sampled_logits
 from lit_cifar.uncertainty.switch import Switch
 
@@ -32,6 +39,7 @@ __all__ = [
     "accuracy",
     "aurc",
     "brier",
+    "can_be_sampled",
     "chain",
     "declare_stochastic",
     "detection_auroc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_cifar.uncertainty.calibration import accuracy, nll
+from lit_cifar.uncertainty.dropout import dropout_layers
 from lit_cifar.uncertainty.masks import Masks
 from lit_cifar.uncertainty.planning import MEMORY_BUDGET
 from lit_cifar.uncertainty.sampling import sampled_logits
@@ -47,6 +49,28 @@ class MCPrediction:
     standard_deviation: Tensor
     after: Tensor | None = None
     samples: Tensor | None = None
+
+
+def can_be_sampled(network: nn.Module, images: Tensor) -> bool:
+    """Whether Monte Carlo dropout has anything to sample in a network.
+
+    A forward pass of one image shows dropout that is a function call.
+
+    Args:
+        network: The network.
+        images: At least one image, as the network takes them.
+    """
+    if dropout_layers(network):
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of parts that stay off, which `mc_predict` says when it is asked to sample
+            mc_predict(network, images[:1], samples=1)
+    except UserError:
+        return False
+    return True
 
 
 def mc_predict(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from lit_cifar.figures import Example
 from lit_cifar.study.artifacts import read_evaluation, read_examples, write_examples
@@ -14,6 +17,39 @@ from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import execute
 from lit_cifar.study.schema import Protocol
 from lit_cifar.utils.warnings import drop_unfounded_advice
+from variants import DenseVariant
+
+
+class Drops(nn.Module):
+    """Drops by a function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.4, self.training)
+
+
+class FunctionalDropout(DenseVariant):
+    """Dropout as a function call."""
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        return [dense, nn.ReLU(), Drops()]
+
+
+class Depths(DenseVariant):
+    """Layers that are skipped at random, and declared."""
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        return [dense, nn.ReLU(), StochasticDepth(0.4, "row")]
+
+    def stochastic_layers(self, network: nn.Module) -> list[nn.Module]:
+        return [module for module in network.modules() if isinstance(module, StochasticDepth)]
+
+
+@pytest.mark.parametrize("name", ["FunctionalDropout", "Depths"])
+def test_dropout_that_is_no_layer_of_torch_has_mc_columns(name: str, pictures: Path, tmp_path: Path) -> None:
+    drop_unfounded_advice()
+    row = execute(planned(pictures, f"{__name__}.{name}", 1), tmp_path, lambda *_: None)
+    assert row["status"] == "ok", row["reason"]
+    assert row["mc_test_nll"] != row["test_nll"]
 
 
 def planned(pictures: Path, variant: str, seed: int) -> PlannedRun:

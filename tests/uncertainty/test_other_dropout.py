@@ -16,6 +16,7 @@ from lit_cifar.uncertainty import (
     Draw,
     Masks,
     SeededMasks,
+    can_be_sampled,
     declare_stochastic,
     dropout_layers,
     masked_dropout,
@@ -40,6 +41,17 @@ class Calls(nn.Module):
         hidden = F.relu(self.first(x))
         dropped = self.function(hidden, 0.4, training=self.training, inplace=self.inplace)
         return self.head(hidden if self.inplace else dropped)
+
+
+def test_what_can_be_sampled_is_known_before_sampling() -> None:
+    x = torch.randn(3, 5)
+    assert can_be_sampled(Calls(), x)
+    assert not can_be_sampled(Calls(lambda hidden, *_, **__: hidden), x)
+    assert can_be_sampled(nn.Sequential(nn.Linear(5, 3), nn.Dropout(0.1)), x)
+    noisy = nn.Sequential(nn.Linear(5, 3), StochasticDepth(0.5, "row"))
+    assert not can_be_sampled(noisy, x)
+    declare_stochastic([noisy[1]])
+    assert can_be_sampled(noisy, x)
 
 
 class Attention(nn.Module):
