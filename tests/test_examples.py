@@ -77,3 +77,8 @@ def test_a_recipe_trains_20_layers_of_100_units_to_the_end_of_its_schedule(
     hidden = config["model"]["variant"]["init_args"]
     assert (hidden["depth"], hidden["width"]) == (20, 100)
     assert config["early_stopping"]["patience"] == yaml.safe_load(recipe.read_text())["trainer"]["max_epochs"]
+
+
+def test_there_are_recipes_with_and_without_augmentation() -> None:
+    augmented = {path.stem: "data" in yaml.safe_load(path.read_text()) for path in RECIPES}
+    assert augmented == {"best": True, "best_without_augmentation": False}
