@@ -45,7 +45,7 @@ test-cores:  ## Run the tests as on machines with 1, 4 and 64 CPUs
 test-all: $(INSTALLED_DEV)  ## Run every test, the slow ones included
 	$(BIN)/python -m pytest -n auto -m ''
 
-test-gpu: $(INSTALLED_DEV)  ## Run the tests that need a GPU of CUDA's
+test-gpu: $(INSTALLED_DEV)  ## Run the tests that need a CUDA GPU
 	$(BIN)/python -m pytest -m gpu
 
 coverage: $(INSTALLED_DEV)  ## Print the lines and branches that the last `make test` has left out
@@ -66,7 +66,7 @@ test-newest:  ## Run the tests with the newest versions there are, with PYTHON=p
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[ray,test]'
 	.venv-newest/bin/python -m pytest -n auto
 
-mutation: $(INSTALLED_DEV)  ## Change uncertainty/, learning_rate.py and statistics.py in small ways: does a test fail? (hours)
+mutation: $(INSTALLED_DEV)  ## Change uncertainty/, lr_find/curve.py and study/statistics.py in small ways: does a test fail? (hours)
 	$(PIP_INSTALL) mutmut
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results

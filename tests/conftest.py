@@ -1,4 +1,4 @@
-"""Fixtures for every test: a tiny data set, and a working folder of its own."""
+"""Fixtures for all tests: a tiny data set and an empty working folder."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tests run in parallel; more threads than cores would only slow each other down."""
+    """Use one thread, because tests run in parallel."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Decoded images go to a cache of the tests' own."""
+    """Cache decoded images in a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIT_CIFAR_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -64,7 +64,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder data set of three classes that differ in colour: easy to learn, quick to read."""
+    """A folder of pictures of three classes that differ in color, which is easy to learn and quick to read."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for part, count in (("train", TRAIN_IMAGES_PER_CLASS), ("test", TEST_IMAGES_PER_CLASS)):
@@ -79,14 +79,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
+    """An empty folder that is the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command; gives the exit code, what it printed, and its errors."""
+    """Run a command. Returns its exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main([str(argument) for argument in arguments])
@@ -98,7 +98,7 @@ def lit_cifar(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figures for TensorBoard: that takes longer than a tiny training or test."""
+    """Draw no figures for TensorBoard, which takes longer than a tiny training or test."""
     monkeypatch.setattr("lit_cifar.callbacks.defaults.default_callbacks.__kwdefaults__", {"figures": False})
 
 

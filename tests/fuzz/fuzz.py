@@ -1,4 +1,4 @@
-"""Damage files at random and read them: a reader may give an image or a reason, and nothing else.
+"""Damages files at random and reads them. A reader must return an image or raise a `UserError`.
 
     python tests/fuzz/fuzz.py --seconds 120 [--seed 0]
 
@@ -55,7 +55,7 @@ def archive(rng: np.random.Generator) -> bytes:
 
 
 def checkpoint() -> bytes:
-    """A file that torch reads."""
+    """A valid checkpoint."""
     content = io.BytesIO()
     torch.save({"state_dict": {"weight": torch.arange(100.0)}, checkpoints.KEY: {"version": "0"}}, content)
     return content.getvalue()
@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> str:
 
 
 def main() -> int:
-    """Fuzz for a while; print what came out."""
+    """Fuzz for some seconds and print the failures."""
     parser = argparse.ArgumentParser(description="Damage files at random and read them.")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
