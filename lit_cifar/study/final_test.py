@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,19 @@ SHORT = {"accuracy": "acc"}
 CPU = torch.device("cpu")
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What a run's networks predict for the test images, on the CPU.
+
+    Args:
+        selected_by_acc: What `predict` returns for the epoch with the highest validation accuracy.
+        best: For the epoch with the lowest validation loss; with MC samples, what `predict_by_mc` returns as well.
+    """
+
+    selected_by_acc: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+
+
 def finish(
     run: PlannedRun,
     folder: Path,
@@ -38,6 +52,7 @@ def finish(
     best: str | Path,
     best_by_accuracy: str | Path,
     device: torch.device = CPU,
+    predicted: Predicted | None = None,
 ) -> Row:
     """Test a trained run. Returns the columns of its row that don't depend on the engine.
 
@@ -49,10 +64,11 @@ def finish(
         best: Checkpoint of the epoch with the lowest validation loss.
         best_by_accuracy: Checkpoint of the epoch with the highest validation accuracy.
         device: Device to run the network on.
+        predicted: What the two checkpoints' networks predict for the test images, if it is known already.
     """
     epochs = read_history(folder / "metrics.csv")
     at_best = epochs.iloc[int(epochs["val/loss"].argmin())]
-    tested = _test(run, folder, model, data, best, best_by_accuracy, device)
+    tested = _test(run, folder, model, data, best, best_by_accuracy, device, predicted)
     add_to_row(folder, {f"test/{name}": tested[f"test_{SHORT.get(name, name)}"] for name in TEST_SCORES})
     return {
         "lr": model.learning_rate,
@@ -81,22 +97,26 @@ def _test(
     best: str | Path,
     best_by_accuracy: str | Path,
     device: torch.device,
+    predicted: Predicted | None,
 ) -> Row:
     """Measure on the test images. Nothing is chosen afterwards."""
     data.setup("test")
     images, labels = data.test_images.images.to(device), data.test_images.labels
-    selected = predict(_with_weights(model, best_by_accuracy, device), images)
-    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"].cpu(), labels))
+    if predicted is None:
+        selected: Mapping[str, Tensor] = _on_cpu(predict(_with_weights(model, best_by_accuracy, device), images))
+    else:
+        selected = predicted.selected_by_acc
+    row = _columns("selected_by_acc_test", evaluate(selected["probabilities"], labels))
     network = _with_weights(model, best, device)
     row["zeros"] = _share_of_zeros(network)
-    samples = run.protocol.mc_samples if can_be_sampled(network, images) else 0
-    started = time.perf_counter()
-    found = {"labels": labels, **_on_cpu(predict(network, images))}
-    row["test_seconds"] = round(time.perf_counter() - started, 4)
-    if samples:
-        started = time.perf_counter()
-        found |= _on_cpu(predict_by_mc(network, images, samples=samples, seed=run.seed))
-        row["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    samples = mc_samples(run, network, images)
+    best_predicts: Mapping[str, Tensor]
+    if predicted is None:
+        best_predicts, seconds = _predict(network, images, samples, run.seed)
+        row |= seconds
+    else:
+        best_predicts = predicted.best
+    found = {"labels": labels, **best_predicts}
     severities = SEVERITIES if run.protocol.shift else ()
     images = images.cpu()
     results = evaluate_network(network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities)
@@ -105,6 +125,23 @@ def _test(
     if samples and run.seed == EXAMPLES_SEED:
         write_examples(certain_examples(found["mc_probabilities"], labels, images, model.class_names), folder)
     return row
+
+
+def mc_samples(run: PlannedRun, network: nn.Module, images: Tensor) -> int:
+    """How many MC samples a test of the run takes: none for a network that drops nothing."""
+    return run.protocol.mc_samples if can_be_sampled(network, images) else 0
+
+
+def _predict(network: nn.Module, images: Tensor, samples: int, seed: int) -> tuple[dict[str, Tensor], Row]:
+    """What a network predicts, and the seconds that it takes."""
+    started = time.perf_counter()
+    found = _on_cpu(predict(network, images))
+    seconds = {"test_seconds": round(time.perf_counter() - started, 4)}
+    if samples:
+        started = time.perf_counter()
+        found |= _on_cpu(predict_by_mc(network, images, samples=samples, seed=seed))
+        seconds["mc_test_seconds"] = round(time.perf_counter() - started, 4)
+    return found, seconds
 
 
 def _test_columns(results: Evaluation) -> Row:

@@ -136,7 +136,7 @@ def mc_predict(
         stochastic=stochastic,
     ) as pieces:
         for _, block in groupby(pieces, key=attrgetter("images")):
-            moments = _Moments(points, keep_samples=keep_samples)
+            moments = Moments(points, keep_samples=keep_samples)
             for piece in block:
                 moments.add(piece.logits)
             blocks.append({name: value.to(images.device) for name, value in moments.summary().items()})
@@ -146,7 +146,7 @@ def mc_predict(
     )
 
 
-class _Moments:
+class Moments:
     """Sums over the samples, added up piece by piece."""
 
     def __init__(self, points: Sequence[int], *, keep_samples: bool) -> None:

@@ -103,11 +103,11 @@ def _pieces(request: Request, switch: Switch) -> Iterator[Piece]:
                 switch.select(some_samples, some_images)
                 some_x = x[part.start - block.start : part.stop - block.start]
                 with plan.sampling, seeded_noise(request, some_samples, some_images):
-                    logits = _sample(plan.sampled, switch, some_x, len(some_samples))
+                    logits = sample(plan.sampled, switch, some_x, len(some_samples))
                 yield Piece(some_samples, part, logits.reshape(len(some_samples), len(part), -1))
 
 
-def _sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Any:
+def sample(links: Sequence[nn.Module], switch: Switch, x: Tensor, samples: int) -> Any:
     """Logits [samples * N, C] of images [N, ...]."""
     match links:
         case [dropout, nn.Linear() as linear, *others] if is_dropout(dropout) and takes_masks(linear, dropout, x):

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from lit_cifar.replicas.replica import Replica
 from lit_cifar.replicas.stack import TrainedReplica, train_stack
 from lit_cifar.study.engines.base import Engine, FinishedRun
 from lit_cifar.study.engines.stacked_search import search_in_stacks, stacked_data
-from lit_cifar.study.final_test import finish
+from lit_cifar.study.engines.stacked_test import predict_all
+from lit_cifar.study.final_test import Predicted, finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.rows import NO_DISK, failed, row_of
@@ -177,13 +178,22 @@ class _Stack:
     def finish(self, trained: Sequence[TrainedReplica]) -> Iterator[FinishedRun]:
         """Write what each run leaves, test it, and give its row; at the end the stack's folder goes."""
         wanted = {_key(run) for run in self.wanted}
-        for run, of_run in zip(self.runs, trained, strict=True):
+        predicted = self._predicted(trained)
+        for place, (run, of_run) in enumerate(zip(self.runs, trained, strict=True)):
             if _key(run) in wanted:
-                row = _finish(run, of_run, self.study_folder / run.folder)
+                row = _finish(run, of_run, self.study_folder / run.folder, predicted.get(place))
                 row |= {"stack_size": len(self.runs), "stack_seconds": self.seconds}
                 keep(row, run, self.study_folder / run.folder)
                 yield run, row, True
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _predicted(self, trained: Sequence[TrainedReplica]) -> Mapping[int, Predicted]:
+        """What the networks predict for the test images; nothing where that can't be computed at once."""
+        try:
+            return predict_all(self.runs, trained, _device())
+        except Exception as error:  # noqa: BLE001 - anybody's network
+            say(f"{self.runs[0].name}: tested one by one: {_reason(error)}")
+            return {}
 
     def halves(self) -> list[_Stack]:
         """Two smaller stacks of the runs that are wanted."""
@@ -224,24 +234,27 @@ def _read_plans(path: Path) -> list[PlannedRun]:
         return []
 
 
-def _finish(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
+def _finish(run: PlannedRun, trained: TrainedReplica, folder: Path, predicted: Predicted | None) -> Row:
     """Write a trained run's files and test it; a run that has failed is a row that says why."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    row = row_of(run, folder, lambda: _write_and_test(run, trained, folder))
+    row = row_of(run, folder, lambda: _write_and_test(run, trained, folder, predicted))
     return failed(run, trained.training.failure) if trained.training.failure else row
 
 
 @one_thread()
-def _write_and_test(run: PlannedRun, trained: TrainedReplica, folder: Path) -> Row:
+def _write_and_test(run: PlannedRun, trained: TrainedReplica, folder: Path, predicted: Predicted | None) -> Row:
     model, data = model_and_data(run)
     model.build(data.class_names, Scale.empty(data.image_shape))
     write_artifacts(trained, folder, model, data)
     if trained.training.failure:
         return {}
     best, by_accuracy = (folder / CHECKPOINTS / name for name in (BEST, BEST_BY_ACCURACY))
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    return finish(run, folder, model, data, best, by_accuracy, device)
+    return finish(run, folder, model, data, best, by_accuracy, _device(), predicted)
+
+
+def _device() -> torch.device:
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _replica(run: PlannedRun) -> Replica:
