@@ -75,7 +75,7 @@ def compare(arguments: Sequence[str]) -> None:
         command=shlex.join(["lit-cifar", "compare", *arguments]),
         console=Console(),
         minutes=given.minutes,
-        seeds_at_once=max(1, 0 if given.ray else _replicas(given)),
+        seeds_at_once=max(1, _replicas(given)),
         fresh=given.fresh,
     )
     _report_failures(result.results)
@@ -147,7 +147,7 @@ def _add_machine_options(parser: OneLineErrorParser) -> None:
 def _engine(given: Namespace) -> Engine:
     if given.ray:
         check_address(given.ray)
-        return partial(run_on_cluster, address=given.ray, workers=given.workers)
+        return partial(run_on_cluster, address=given.ray, workers=given.workers, replicas=given.replicas)
     workers = given.workers
     if default_replicas() and workers == default_workers():
         workers = 1  # every process would hold a CUDA context of its own
@@ -157,7 +157,10 @@ def _engine(given: Namespace) -> Engine:
 
 
 def _replicas(given: Namespace) -> int:
-    return default_replicas() if given.replicas is None else int(given.replicas)
+    """How many runs to train side by side; a Ray cluster decides itself when it is asked."""
+    if given.replicas is not None:
+        return int(given.replicas)
+    return 0 if given.ray else default_replicas()
 
 
 def _study(given: Namespace) -> Study:

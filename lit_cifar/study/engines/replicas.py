@@ -206,7 +206,7 @@ def _plan_stacks(runs: Sequence[PlannedRun], study_folder: Path, size: int) -> l
     """Interrupted stacks first, as they were; then the other runs, those together that are alike."""
     stacks = _interrupted(runs, study_folder)
     covered = {_key(run) for stack in stacks for run in stack.wanted}
-    for group in _alike([run for run in runs if _key(run) not in covered]):
+    for group in alike([run for run in runs if _key(run) not in covered]):
         stacks += [_Stack(group[start : start + size], study_folder) for start in range(0, len(group), size)]
     return stacks
 
@@ -262,7 +262,7 @@ def _replica(run: PlannedRun) -> Replica:
     return Replica(run.label, run.seed, model.learning_rate)
 
 
-def _alike(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+def alike(runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """Runs that differ only in seed and learning rate, together."""
     groups: dict[str, list[PlannedRun]] = defaultdict(list)
     for run in runs:

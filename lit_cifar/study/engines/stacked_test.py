@@ -34,6 +34,7 @@ def predict_all(
     network = model.build(data.class_names, Scale.empty(IMAGE_SHAPE)).eval().to(device)
     if declared_stochastic(network):
         raise NotStackableError("it has stochastic modules of its own.")
+    network.load_state_dict(trained[places[0]].by_loss)
     data.setup("test")
     images, seeds = data.test_images.images.to(device), [runs[place].seed for place in places]
     selected = predict_stack(StackedStates.of(network, [trained[place].by_accuracy for place in places]), images)
