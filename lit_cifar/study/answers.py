@@ -10,7 +10,7 @@ import pandas as pd
 
 from lit_cifar.study.looks import Look, one_look
 from lit_cifar.study.measures import MEASURES, Measure
-from lit_cifar.study.paired import Histories, PairedValues, margin_of, paired_values
+from lit_cifar.study.paired import Histories, PairedValues, margin_of, measure_of, paired_values
 from lit_cifar.study.schema import Question, Study
 from lit_cifar.study.statistics import Estimate, estimate
 from lit_cifar.study.verdicts import NOT_TIMED, Asked, Firmness, Verdict, judge
@@ -36,7 +36,7 @@ class Answer:
 
     @property
     def measure(self) -> Measure:
-        return MEASURES[self.question.measure]
+        return measure_of(self.question)
 
     @property
     def baseline_measure(self) -> Measure:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from lit_cifar.study.measures import MEASURES, Measure
+from lit_cifar.study.measures import MEASURES, Measure, is_logged
 from lit_cifar.study.paired import epochs_to_reach
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Estimate, estimate
@@ -45,8 +45,12 @@ class Cost:
 
 
 def reference(result: StudyResult) -> tuple[str, Measure]:
-    """The run that others are compared with, and the measure: those of the first primary question, or of the first."""
-    questions = sorted(result.study.questions, key=lambda question: not question.primary)
+    """The run that others are compared with, and the measure: those of the first primary question, or of the first.
+
+    Questions about logged values don't count.
+    """
+    known = [question for question in result.study.questions if not is_logged(question.measure)]
+    questions = sorted(known, key=lambda question: not question.primary)
     if not questions:
         return next(iter(result.study.runs)), MEASURES["test_acc"]
     return questions[0].baseline, MEASURES[questions[0].measure]

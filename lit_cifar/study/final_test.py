@@ -27,6 +27,11 @@ from lit_cifar.uncertainty import can_be_sampled, evaluate
 SHORT = {"accuracy": "acc"}
 """Scores whose column has a shorter name."""
 
+OF_EVERY_RUN = {
+    *(f"train/{name}" for name in ("loss", "accuracy", "seconds", "images_per_second", "learning_rate")),
+    *("val/loss", "val/accuracy"),
+}
+"""What every run logs beside statistics of layers."""
 
 CPU = torch.device("cpu")
 
@@ -79,9 +84,16 @@ def finish(
         "dead_units": _mean_of_hidden_layers(at_best, "layer_dead/"),
         "twin_units": _mean_of_hidden_layers(at_best, "layer_twins/"),
         **tested,
+        **_logged_by_others(at_best),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "classes": len(model.class_names),
     }
+
+
+def _logged_by_others(epoch: pd.Series) -> Row:
+    """What callbacks and terms of the loss have logged in an epoch, without what every run logs."""
+    names = [str(name) for name in epoch.index if "/" in str(name) and not str(name).startswith("layer_")]
+    return {name: float(epoch[name]) for name in names if name not in OF_EVERY_RUN}
 
 
 def _mean_of_hidden_layers(epoch: pd.Series, statistic: str) -> float:

@@ -76,30 +76,46 @@ def _seconds(label: str, timed: Literal["rounds", "epochs"], digits: int = 2) ->
     return Measure(label=label, better="lower", margin=0.05, relative=True, scale="ratio", digits=digits, timed=timed)
 
 
-MEASURES: dict[str, Measure] = {
-    "test_acc": _accuracy("test accuracy"),
-    "test_nll": _nll("test NLL"),
-    "test_ece": _ece("test ECE"),
-    "test_brier": _brier("test Brier score"),
-    "val_loss": _nll("best validation loss"),
-    "val_acc": _accuracy("validation accuracy"),
-    "epochs": _epochs("epochs"),
-    "best_epoch": _epochs("best epoch"),
-    "epochs_to_reach": _epochs("epochs to the higher of the two lowest validation losses", digits=1),
-    "seconds_to_reach": _seconds("seconds to the higher of the two lowest validation losses", "epochs", digits=1),
-    "seconds_per_epoch": _seconds("seconds per epoch", "rounds"),
-    "train_seconds": _seconds("training seconds", "epochs", digits=1),
-    "selected_by_acc_test_acc": _accuracy("test accuracy, epoch chosen by validation accuracy"),
-    "mc_test_acc": _accuracy("MC test accuracy", margin=0.0025),
-    "mc_test_nll": _nll("MC test NLL"),
-    "mc_test_ece": _ece("MC test ECE"),
-    "mc_test_brier": _brier("MC test Brier score"),
-    "dead_units": _share("dead units", "lower"),
-    "twin_units": _share("units that do what another does", "lower"),
-    "zeros": _share("weights that are zero", "higher"),
-    "test_seconds": _seconds("seconds to label 10,000 images", "rounds"),
-    "mc_test_seconds": _seconds("seconds to label 10,000 images by MC dropout", "rounds"),
-}
+def is_logged(column: str) -> bool:
+    """Whether a column has what a callback or a loss has logged, such as `train/loss_decay`."""
+    return "/" in column
+
+
+class _Measures(dict[str, Measure]):
+    """The measures by their columns. Whatever was logged is a measure, too; its question says what is better."""
+
+    def __missing__(self, column: str) -> Measure:
+        if not is_logged(column):
+            raise KeyError(column)
+        return Measure(label=column, better="lower", margin=0.0)
+
+
+MEASURES: dict[str, Measure] = _Measures(
+    {
+        "test_acc": _accuracy("test accuracy"),
+        "test_nll": _nll("test NLL"),
+        "test_ece": _ece("test ECE"),
+        "test_brier": _brier("test Brier score"),
+        "val_loss": _nll("best validation loss"),
+        "val_acc": _accuracy("validation accuracy"),
+        "epochs": _epochs("epochs"),
+        "best_epoch": _epochs("best epoch"),
+        "epochs_to_reach": _epochs("epochs to the higher of the two lowest validation losses", digits=1),
+        "seconds_to_reach": _seconds("seconds to the higher of the two lowest validation losses", "epochs", digits=1),
+        "seconds_per_epoch": _seconds("seconds per epoch", "rounds"),
+        "train_seconds": _seconds("training seconds", "epochs", digits=1),
+        "selected_by_acc_test_acc": _accuracy("test accuracy, epoch chosen by validation accuracy"),
+        "mc_test_acc": _accuracy("MC test accuracy", margin=0.0025),
+        "mc_test_nll": _nll("MC test NLL"),
+        "mc_test_ece": _ece("MC test ECE"),
+        "mc_test_brier": _brier("MC test Brier score"),
+        "dead_units": _share("dead units", "lower"),
+        "twin_units": _share("units that do what another does", "lower"),
+        "zeros": _share("weights that are zero", "higher"),
+        "test_seconds": _seconds("seconds to label 10,000 images", "rounds"),
+        "mc_test_seconds": _seconds("seconds to label 10,000 images by MC dropout", "rounds"),
+    }
+)
 """Every measure by its column. `epochs_to_reach` and `seconds_to_reach` depend on both runs of a question."""
 
 MEASURES |= {

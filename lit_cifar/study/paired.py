@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -47,7 +47,7 @@ class PairedValues:
 
     def pairs(self, question: Question) -> Pairs:
         """The values as the tests take them."""
-        measure = MEASURES[question.measure]
+        measure = measure_of(question)
         return Pairs(
             treatment=self.treatment,
             baseline=self.baseline,
@@ -56,6 +56,12 @@ class PairedValues:
             margin=margin_of(question),
             relative=measure.relative,
         )
+
+
+def measure_of(question: Question) -> Measure:
+    """What a question compares."""
+    measure = MEASURES[question.measure]
+    return measure if question.better is None else replace(measure, better=question.better)
 
 
 def margin_of(question: Question) -> float:

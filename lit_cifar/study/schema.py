@@ -6,17 +6,21 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lit_cifar.study.measures import MEASURES
+from lit_cifar.study.measures import MEASURES, is_logged
 
 MOST_SEEDS = 1000
 
 
 def _known_measure(name: str) -> str:
-    if name not in MEASURES:
-        raise PydanticCustomError("measure", "unknown measure; use one of {known}", {"known": ", ".join(MEASURES)})
+    if name not in MEASURES and not is_logged(name):
+        raise PydanticCustomError(
+            "measure",
+            "unknown measure; use one of {known}, or the name of a logged value, which has a slash",
+            {"known": ", ".join(MEASURES)},
+        )
     return name
 
 
@@ -135,6 +139,7 @@ class Question(_Checked):
         baseline_measure: The baseline's figure, where it is another column.
         margin: The smallest difference that matters, in the measure's unit; by default the measure's own margin.
         kind: `better` asks whether the treatment is better, `as good` whether it is worse by less than the margin.
+        better: For a logged value, such as `train/loss_decay`, which direction is better; its `margin` is needed, too.
         primary: A primary question is tested with the whole error rate of 5 %, apart from the study's other questions.
     """
 
@@ -145,7 +150,23 @@ class Question(_Checked):
     baseline_measure: MeasureName | None = None
     margin: Annotated[float, Field(ge=0)] | None = None
     kind: Literal["better", "as good"] = "better"
+    better: Literal["higher", "lower"] | None = None
     primary: bool = False
+
+    @model_validator(mode="after")
+    def _says_what_is_better(self) -> Self:
+        logged = is_logged(self.measure)
+        if logged and (self.better is None or self.margin is None):
+            raise PydanticCustomError(
+                "logged",
+                "{measure} is a logged value: say `better: higher` or `lower`, and a `margin`",
+                {"measure": self.measure},
+            )
+        if self.better is not None and not logged:
+            raise PydanticCustomError(
+                "better", "`better` is for logged values; leave it out for {measure}", {"measure": self.measure}
+            )
+        return self
 
 
 class Study(_Checked):

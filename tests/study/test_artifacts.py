@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -50,6 +52,31 @@ def test_dropout_that_is_no_layer_of_torch_has_mc_columns(name: str, pictures: P
     row = execute(planned(pictures, f"{__name__}.{name}", 1), tmp_path, lambda *_: None)
     assert row["status"] == "ok", row["reason"]
     assert row["mc_test_nll"] != row["test_nll"]
+
+
+class Sharpness(Callback):
+    """Logs what a study asks about."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("mine/sharpness", 2.5 + trainer.current_epoch)
+
+
+class Terms(FunctionalDropout):
+    """A loss with terms."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"main": F.cross_entropy(logits, labels), "size": 0.1 * logits.square().mean()}
+
+
+def test_what_callbacks_and_losses_log_is_in_the_row(pictures: Path, tmp_path: Path) -> None:
+    drop_unfounded_advice()
+    run = replace(planned(pictures, f"{__name__}.Terms", 1), callbacks=[{"class_path": f"{__name__}.Sharpness"}])
+    row = execute(run, tmp_path, lambda *_: None)
+    assert row["status"] == "ok", row["reason"]
+    logged = {name for name in row if "/" in name}
+    assert logged == {"mine/sharpness", "train/loss_main", "train/loss_size"}
+    assert row["mine/sharpness"] == 2.5
+    assert row["train/loss_size"] > 0
 
 
 def planned(pictures: Path, variant: str, seed: int) -> PlannedRun:
