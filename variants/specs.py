@@ -70,7 +70,7 @@ def from_spec(spec: Mapping[str, Any], variant_class: type[Variant] | None = Non
 
 
 def recall(spec: Mapping[str, Any], variant_class: type[Variant]) -> Recalled:
-    """What a class, maybe another than the one in the data of `to_spec`, takes over from it."""
+    """The hyperparameters that a class takes over from the data of `to_spec`, which may be of another class."""
     init_args = variant_class.migrate(dict(spec.get("init_args", {})), str(spec.get("version", "")))
     takes = variant_class.hyperparameters()
     return Recalled(

@@ -46,7 +46,7 @@ class Comparison(Shown):
         results: One row per run and seed, the columns of `results.csv`.
         summary: One row per run: means over seeds with their 95 % intervals (`x`, `x_low`, `x_high`).
         verdicts: One row per question: the verdict, the difference or ratio with its interval, the corrected p-value.
-        data_source: What the images are.
+        data_source: Name of the data.
         folder: The study's folder.
     """
 
@@ -193,7 +193,7 @@ def _description(variant: str | Variant) -> str | dict[str, Any]:
 
 
 def _changes(seeds: int | None, data: CIFAR10DataModule, protocol: Mapping[str, Any]) -> Changes:
-    """What the caller and the data say differently from the study."""
+    """The settings of the caller and the data that differ from the study."""
     if unknown := set(protocol) - set(Protocol.model_fields):
         raise UserError(
             f"compare({unknown.pop()}=…): there is no such argument; use one of {', '.join(Protocol.model_fields)}."

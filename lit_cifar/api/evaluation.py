@@ -32,7 +32,7 @@ Trained = LitClassifier | TrainingResult | str | Path
 
 @dataclass(frozen=True, eq=False)
 class TestResult(Shown):
-    """What a network does on test images.
+    """The results of a network on test images.
 
     Args:
         scores: Accuracy, NLL, Brier score, ECE and AURC (rows) of one pass without dropout and, if there were MC

@@ -62,7 +62,7 @@ class AfterPredict(Collecting):
 
 
 def gathered(batches: Sequence[Mapping[str, Tensor]], trainer: Trainer) -> dict[str, Tensor]:
-    """What the batches of all processes hold [N, ...], on the CPU, in the order of their `indices` [N]."""
+    """The content of the batches of all processes [N, ...], on the CPU, in the order of their `indices` [N]."""
     columns = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     columns = {name: _of_all_processes(values, trainer) for name, values in columns.items()}
     order = columns.pop("indices").argsort()

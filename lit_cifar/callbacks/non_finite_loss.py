@@ -37,7 +37,7 @@ class StopOnNonFiniteLoss(Callback):
 
 
 def blown_up(loss: float, epoch: int, batch: int) -> str:
-    """What to tell of a loss that is NaN or infinite."""
+    """An error message for a loss that is NaN or infinite."""
     return (
         f"The loss became {loss} in epoch {epoch}, batch {batch}: training has blown up. A smaller learning rate "
         "usually helps."

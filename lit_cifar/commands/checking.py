@@ -24,7 +24,7 @@ def print_results(results: Iterable[tuple[str, str]], name: str) -> None:
 
     Args:
         results: Each requirement, and the reason why it isn't met; empty if it is.
-        name: What is checked.
+        name: Name of the check.
 
     Raises:
         UserError: If a requirement isn't met.

@@ -1,4 +1,4 @@
-"""What a checkpoint says about the options of `validate`, `test`, `predict` and `export`."""
+"""The options of `validate`, `test`, `predict` and `export` that a checkpoint knows."""
 
 from __future__ import annotations
 

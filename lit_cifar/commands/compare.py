@@ -177,7 +177,7 @@ def _study(given: Namespace) -> Study:
 
 
 def _changes(given: Namespace, data: dict[str, Any]) -> Changes:
-    """What the command line changes in the study; batch and validation size leave the data's options."""
+    """The study's settings that the command line changes. Batch and validation size leave the data's options."""
     values = {key: data.pop(key) if option.startswith("data.") else given[option] for key, option in CHANGES.items()}
     # typing has one object for int | float and float | int, so jsonargparse may read 30 as 30.0
     values = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values.items()}

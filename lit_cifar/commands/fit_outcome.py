@@ -1,4 +1,4 @@
-"""What a `fit` leaves: a summary of a finished run, and nothing of one that never began."""
+"""The end of a `fit`: the summary of a finished run, or the removal of a run that never began."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lit_cifar.training.loggers import EventsFile, MetricsFile
 from lit_cifar.training.module import LitClassifier
 
 RESULTS = ("metrics.csv", "test.json", "predictions.csv", "checkpoints/*.ckpt")
-"""What a run has produced, if it has produced anything."""
+"""Files of a run that has begun."""
 
 
 def summary(trainer: Trainer, model: LitClassifier) -> str:

@@ -66,7 +66,7 @@ def _known_class(spec: Mapping[str, Any]) -> type[variants.Variant]:
 def _difference(
     spec: Mapping[str, Any], recalled: variants.Recalled, defaults: Mapping[str, Any], typed: Mapping[str, Any]
 ) -> str:
-    """What the variant has in common with the checkpoint's, and what not; empty if they are the same."""
+    """The differences between the variant and the checkpoint's; empty if they are the same."""
     path = variants.class_path(recalled.variant_class)
     taken = {name: value for name, value in recalled.init_args.items() if name not in typed}
     default = {name: value for name, value in defaults.items() if name not in recalled.init_args and name not in typed}

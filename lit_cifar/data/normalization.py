@@ -14,8 +14,8 @@ class Scale(nn.Module):
     """Turn uint8 images [B, C, H, W] into float images of the same shape: `(images - mean) / std`, pixel by pixel.
 
     Args:
-        mean: What is subtracted, [C, H, W], in steps of 0–255.
-        std: What is divided by, [C, H, W], in steps of 0–255.
+        mean: Subtracted from the pixels, [C, H, W], in steps of 0–255.
+        std: Divisor of the pixels, [C, H, W], in steps of 0–255.
     """
 
     mean: Tensor

@@ -109,7 +109,7 @@ class ShrinkingInterval:
 
     Args:
         label: The question.
-        unit: What is measured, in which unit.
+        unit: The measure and its unit.
         seeds: The number of pairs at each look.
         mean: The mean difference at each look.
         low: The lower end of its interval.

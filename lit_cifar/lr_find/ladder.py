@@ -90,7 +90,7 @@ def climb(
 
 
 def _next(rungs: dict[int, Rung]) -> Iterator[Sequence[int]]:
-    """What to try next: further out while the best rung is at the end, then the neighbours of the best."""
+    """The next rates to try: further out while the best rung is at an end, then the neighbors of the best."""
     best = min(rungs, key=lambda position: (rungs[position].mean.val_loss, position))
     if best == min(rungs):
         yield [best - 2]

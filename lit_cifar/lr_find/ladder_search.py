@@ -54,7 +54,7 @@ def search_by_ladder(
     Args:
         make: Gives a fresh model and its data.
         seeds: The seeds of the short runs, at least three; the first is the range test's, too.
-        on_run: Told of each short run.
+        on_run: Called after each short run.
         make_callbacks: Gives fresh callbacks for a short run. The range test has none.
         train: Does the short runs. Default: one after the other, in this process.
         first: The rungs to try first, as in `climb`.

@@ -97,7 +97,7 @@ def find_learning_rate(
         min_lr: Where the range test starts.
         max_lr: Where it ends.
         steps: Batches it takes.
-        on_confirmed: Told of each confirm run.
+        on_confirmed: Called after each confirm run.
         show_progress: Whether the range test has a progress bar on the terminal.
         trainer_options: Arguments of the Trainer, such as accelerator.
 

@@ -1,4 +1,4 @@
-"""What a replica leaves in its run's folder: the same files as a single run."""
+"""The files of a replica in its run's folder, which are those of a single run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of one replica: who it is, how its training went, and whether it goes on."""
+"""The state of one replica: its run, its training so far, and whether it continues."""
 
 from __future__ import annotations
 

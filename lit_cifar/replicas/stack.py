@@ -72,7 +72,7 @@ def train_stack(
         max_epochs: The most epochs a replica may take.
         patience: Epochs without a lower validation loss after which a replica stops.
         checkpoint: Where the stack is saved after epochs; if the file is there, training goes on from it.
-        report: Told of each replica's finished epochs.
+        report: Called after each epoch of a replica.
         trainer_options: Other arguments of the Trainer.
 
     Raises:

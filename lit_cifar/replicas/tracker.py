@@ -22,7 +22,7 @@ VALIDATION_IMAGES = 500
 """Images for the layer statistics, as in LayerStatistics."""
 
 Report = Callable[[str, int, float], None]
-"""Told of each finished epoch: the replica's label, the number of epochs and the validation accuracy."""
+"""Called after each epoch with the replica's label, the number of epochs so far and the validation accuracy."""
 
 
 class ReplicaTracker(StackUpkeep):
@@ -37,7 +37,7 @@ class ReplicaTracker(StackUpkeep):
         patience: Epochs without a lower validation loss after which a replica stops.
         optimizer: The stack's optimizer factory.
         sparsity: Keeps the stack's pruning masks.
-        report: Told of each replica's finished epochs.
+        report: Called after each epoch of a replica.
     """
 
     def __init__(

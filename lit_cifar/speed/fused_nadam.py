@@ -166,5 +166,5 @@ def _step(group: dict[str, Any], together: _Together, fused_adam: Kernel, foreac
         amsgrad=False,
         maximize=False,
     )
-    # What is left is NAdam's momentum: the sum without the gradient's share.
+    # The rest is NAdam's momentum: the sum without the gradient's share.
     foreach_lerp(tensors.momenta, gradients, -on_gradient / on_momentum)

@@ -32,7 +32,7 @@ class Rewrites(CustomGraphPass):
         _deal_out_rows(graph)
 
     def uuid(self) -> bytes:
-        """What the rewrites depend on: the key of this pass in torch's cache of compiled functions."""
+        """The key of this pass in torch's cache of compiled functions."""
         return get_hash_for_files((__file__,), str(torch.get_num_threads()))
 
 

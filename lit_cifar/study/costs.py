@@ -1,4 +1,4 @@
-"""What each run costs beside what it gains: parameters, seconds per epoch, and the way to the baseline's best loss."""
+"""Costs and gains of each run: parameters, seconds per epoch, epochs and seconds to the baseline's best loss."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reference(result: StudyResult) -> tuple[str, Measure]:
 
 
 def costs(result: StudyResult) -> list[Cost]:
-    """What every run of a study gains and costs, in the order of the study."""
+    """The gains and costs of all runs of a study, in the order of the study."""
     return [_cost(result, run) for run in result.study.runs if run in set(result.results["run"])]
 
 

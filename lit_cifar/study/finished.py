@@ -1,4 +1,4 @@
-"""What a run leaves behind when it is finished, and whether that can be used again."""
+"""Finished runs: what they have kept, and whether it can be used again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 """A run's result: one row of `results.csv`."""
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, OSError, zipfile.BadZipFile)
-"""What the readers of files raise when a file isn't what it should be."""
+"""Exceptions of reading a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Finished:
 
     Args:
         row: Its result.
-        changed: What has changed since, of `plan`, `data` and `code`.
+        changed: Those of `plan`, `data` and `code` that have changed since.
     """
 
     row: Row
@@ -57,7 +57,7 @@ def keep(row: Row, run: PlannedRun, folder: Path) -> None:
 
 
 def finished(run: PlannedRun, study_folder: Path) -> Finished | None:
-    """What a run found when it was finished before; None if it failed or a file is damaged."""
+    """The result of a run that was finished before; None if it failed or a file is damaged."""
     folder = study_folder / run.folder
     if not (folder / "result.json").is_file():
         return None
@@ -184,7 +184,7 @@ _PARTS = {
     "lr_find.json": ("learning_rates", "losses"),
     "test.json": ("images", "mc_samples", "scores", "risk_coverage", "reliability"),
 }
-"""What the report takes from a file."""
+"""The content of a file for the report."""
 
 _READERS = {
     "lr_find.json": _check_json,

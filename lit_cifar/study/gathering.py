@@ -30,11 +30,11 @@ Left = TypeVar("Left")
 
 
 def read_findings(folder: Path, study: Study | None = None) -> Findings:
-    """What a study has found, from its folder or from a record of it.
+    """The results of a study, from its folder or from a record of it.
 
     Args:
         folder: The folder of a study, or a record that `write_record` has written.
-        study: What to ask; by default what was asked.
+        study: The questions. Default: those of the study.
 
     Raises:
         UserError: If there is no study in the folder, or it doesn't say what was asked.

@@ -11,7 +11,7 @@ from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.study.statistics import Better, Scale
 
 Guess = Callable[[int], float]
-"""What a network that gives all of so many classes the same probability would get."""
+"""The score of a network that gives all classes the same probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Measure:
         scale: `ratio` for positive measures: means are geometric and runs are compared by their ratio.
         percent: Shown in percent.
         digits: Digits after the point.
-        guess: What a failed run counts as; None leaves it out.
+        guess: Value of a failed run; None leaves the run out.
         timed: Set for seconds, which are compared only if runs were timed alone: `rounds` by the rounds; `epochs` by
             the seeds, each with its epochs times the run's seconds per epoch in a round.
     """

@@ -114,7 +114,7 @@ def _columns(question: Question) -> tuple[str, str]:
 
 
 def _of_rounds(question: Question, timings: pd.DataFrame | None) -> tuple[list[float], list[float]]:
-    """What a question's two runs took in each round."""
+    """The times of a question's two runs in each round."""
     treatment, baseline = _rounds(question, timings)
     column = question.baseline_measure or question.measure
     return [row[question.measure] for row in treatment], [row[column] for row in baseline]
@@ -147,7 +147,7 @@ def _column(results: pd.DataFrame, run: str, column: str, seeds: int) -> list[fl
 
 
 def guess_for(measure: Measure, results: pd.DataFrame) -> float:
-    """What a failed run counts as; nan if nothing, or if no run says how many classes there are."""
+    """The value of a failed run; nan if there is none, or if the number of classes is unknown."""
     classes = results["classes"].dropna().tolist() if "classes" in results else []
     return measure.guess(int(classes[0])) if measure.guess and classes else math.nan
 

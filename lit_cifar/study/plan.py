@@ -105,7 +105,7 @@ def plan_runs(
     """The runs of a study, seed by seed, so that a study that is cut short has every run for the seeds it finished.
 
     Args:
-        study: What to run.
+        study: The study.
         data: Arguments of CIFAR10DataModule, without seed, batch and validation size.
         seeds: Which seeds; by default as many as the study may have.
         names: Which of the study's runs; by default all.

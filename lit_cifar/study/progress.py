@@ -20,7 +20,7 @@ class StudyProgress:
 
     Args:
         total: Number of runs.
-        console: Where to print.
+        console: Console for the output.
     """
 
     def __init__(self, total: int, console: Console) -> None:

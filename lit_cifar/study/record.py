@@ -76,7 +76,7 @@ def write_record(findings: Findings, folder: Path) -> None:
     """Write everything that judging a study needs: its description, tables, looks and searches.
 
     Args:
-        findings: What the study has found; seeds after its last look are kept, too.
+        findings: Results of the study, with the seeds after its last look.
         folder: The folder, which is made if needed.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def read_record(folder: Path, study: Study | None = None) -> Findings:
 
     Args:
         folder: The folder.
-        study: What to ask; by default what was asked.
+        study: The questions. Default: those of the study.
 
     Raises:
         UserError: If the folder holds no record.

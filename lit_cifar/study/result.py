@@ -18,7 +18,7 @@ from lit_cifar.study.schema import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What the runs of a study have found, before its questions are answered.
+    """The results of a study's runs, before its questions are answered.
 
     Args:
         study: What was asked, and under which protocol.
@@ -32,7 +32,7 @@ class Findings:
         varied: The runs that were repeated at other learning rates.
         timings: The rounds in which runs were timed alone: columns run, round, seconds_per_epoch, test_seconds,
             mc_test_seconds and cpu_share.
-        evaluations: What the test of each run has measured, by name and seed; runs of old folders have none.
+        evaluations: Test results of each run by name and seed. Runs of old folders have none.
         examples: Images with the predictions of a run with MC dropout, by the run's name.
         environment: The machine and the versions, by what they are.
     """

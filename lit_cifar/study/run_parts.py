@@ -1,4 +1,4 @@
-"""What a run's description names, as objects: its model, its data, its callbacks and its Trainer's options."""
+"""Builds the objects of a run from its description: model, callbacks and options of the Trainer."""
 
 from __future__ import annotations
 

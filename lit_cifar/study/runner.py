@@ -44,7 +44,7 @@ def conduct(
     """Search learning rates, train seeds until the questions are answered, and write tables, figures and the report.
 
     Args:
-        study: What is asked.
+        study: The study.
         data: The images, of `open_data`.
         folder: The study's folder.
         engine: What does the runs.

@@ -60,7 +60,7 @@ class _Checked(BaseModel):
 
 
 class Protocol(_Checked):
-    """What is the same for every run of a study, unless a run says otherwise.
+    """The settings of all runs of a study, unless a run says otherwise.
 
     Args:
         learning_rate: A number, `variant` (the one found for the variant), or `search` (a range test, then short runs).
@@ -175,15 +175,15 @@ class Study(_Checked):
     Args:
         title: What people see first.
         runs: Each run by its name.
-        name: What the study's folder is called.
+        name: Name of the study's folder.
         description: A few sentences for the report.
         seeds: How many seeds each run is trained with: 0, 1, 2, …; `auto` adds seeds until every question is answered.
         max_seeds: The most seeds with `auto`.
         sensitivity: How many seeds are repeated at half and at twice the learning rate, to see whether the answers
             stand; 0 is none.
         time_all_runs: Whether to time every run alone, not only those of questions about seconds.
-        protocol: What is the same for all runs.
-        questions: What is asked about the runs.
+        protocol: Settings of all runs.
+        questions: Questions about the runs.
         quick: What `--quick` changes.
         is_quick: Whether `quick` has been applied.
         former_name: What version 0.1.0 called the study, if it had another name.

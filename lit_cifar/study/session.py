@@ -38,7 +38,7 @@ class Session:
     Call `search` first, then `run` as often as needed; runs that are finished are not repeated.
 
     Args:
-        study: What is asked.
+        study: The study.
         data: The images.
         folder: The study's folder.
         engine: What does the runs.
@@ -186,7 +186,7 @@ class Session:
 
     @property
     def evaluations(self) -> dict[RunKey, Any]:
-        """What the test of each run has measured; runs of old folders have none."""
+        """The test results of each run. Runs of old folders have none."""
         return self.left_by_runs(read_evaluation)
 
     @property

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Better = Literal["higher", "lower"]
 Scale = Literal["difference", "ratio"]
 Threshold = Literal[-1, 0, 1]
-"""What a gain is compared with: a loss of the margin, zero, or a gain of the margin."""
+"""The value that a gain is compared with: a loss of the margin, zero, or a gain of the margin."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the pairs of one question show, whichever direction is better.
+    """The result of the pairs of one question, in whichever direction is better.
 
     Args:
         mean: The mean difference (treatment − baseline), or the geometric mean of the ratios (treatment / baseline).

@@ -20,7 +20,7 @@ class StudyData:
 
     Args:
         arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size; the source is never `auto`.
-        name: What every artifact calls the images.
+        name: Name of the images in all artifacts.
         fingerprint: A digest of the images.
         train_images: Number of images to train and validate with; None if it isn't known.
     """

@@ -18,7 +18,7 @@ SECTIONS: Mapping[str, tuple[type[BaseModel], int]] = {
     "questions": (Question, 2),
     "quick": (Changes, 1),
 }
-"""What the keys of a study's sections are, and how deep in the file they stand."""
+"""The keys of a study's sections, and their depth in the file."""
 
 NOT_IN_FILES = ("name", "is_quick", "former_name")
 

@@ -1,4 +1,4 @@
-"""What a finished study prints: its answers, a line each, and a table of its runs."""
+"""The output of a finished study: one line per answer, and a table of its runs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def table(result: StudyResult) -> Table:
 
 
 def cost_table(result: StudyResult) -> Table:
-    """What each run costs, and what it takes to the baseline's best loss."""
+    """The cost of each run, and the epochs and seconds to the baseline's best loss."""
     baseline, _ = reference(result)
     title = f"Cost; epochs and seconds to {escape(baseline)}'s lowest validation loss, medians"
     shown_table = Table(

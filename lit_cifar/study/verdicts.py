@@ -60,7 +60,7 @@ class Asked:
 
     @property
     def threshold(self) -> Threshold:
-        """What the gain is compared with first: zero, or a loss of the margin."""
+        """The first value that the gain is compared with: zero, or a loss of the margin."""
         return 0 if self.kind == "better" else -1
 
     @property

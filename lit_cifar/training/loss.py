@@ -103,7 +103,7 @@ def taken_by(loss: Loss) -> tuple[str, ...]:
 
 
 def extra_of(network: nn.Module, images: Tensor) -> Extra:
-    """What a network returns beside logits in training mode; nothing about it changes.
+    """The values that a network returns in training mode beside logits. The network's state doesn't change.
 
     Args:
         network: The network, or a stack of R networks.
@@ -130,7 +130,7 @@ def extra_of(network: nn.Module, images: Tensor) -> Extra:
 
 
 def training_loss(loss: Loss | None, variant: Variant) -> LossFunction:
-    """What a training step computes: of the given loss, or else of the variant's own."""
+    """The function that a training step computes, from the given loss or the variant's own."""
     if loss is None and type(variant).loss is Variant.loss:
         return loss_and_totals  # the same function for all, so that they share compiled code
     chosen = loss or variant.loss
@@ -150,7 +150,7 @@ def check_loss(loss: Loss, classes: int, *, soft: bool, extra: Extra = MappingPr
         loss: The loss.
         classes: Number of classes.
         soft: Whether labels are class probabilities.
-        extra: What the network returns beside logits for two images.
+        extra: Values that the network returns for two images beside logits.
 
     Returns:
         The names of its terms; none where it is one number.

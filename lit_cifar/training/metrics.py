@@ -13,7 +13,7 @@ from lit_cifar.uncertainty import evaluate
 
 
 def totals(loss: Tensor, logits: Tensor, labels: Tensor, terms: Sequence[Tensor] = ()) -> Tensor:
-    """What a batch adds to an epoch's sums, [3 + terms]: loss, correct answers, images and the terms of the loss.
+    """The contribution of a batch to an epoch's sums, [3 + terms]: loss, correct predictions, images and loss terms.
 
     Args:
         loss: Mean loss of the batch.

@@ -28,7 +28,7 @@ def masked_dropout(network: nn.Module, masks: Masks, *, stochastic: Sequence[nn.
 
     Args:
         network: The network.
-        masks: What is dropped.
+        masks: The masks.
         stochastic: Other modules that are random in training mode; they stay in that mode.
 
     Raises:

@@ -86,12 +86,12 @@ def mc_predict(
     keep_samples: bool = False,
     stochastic: Sequence[nn.Module] | None = None,
 ) -> MCPrediction:
-    """Predict with dropout left on, many times, and average (Gal and Ghahramani 2016, arXiv:1506.02142).
+    """Predict many times with dropout on, and average (Gal and Ghahramani 2016, arXiv:1506.02142).
 
-    What is sampled: torch's dropout layers, calls of `torch.nn.functional.dropout` and its kin, the dropout of
-    `nn.MultiheadAttention` and between the layers of `nn.LSTM`, `nn.GRU` and `nn.RNN`, and the modules in `stochastic`.
-    Everything else stays in evaluation mode. What comes before the first of them is computed once, if the network is
-    an `nn.Sequential`, nested or not; other networks run whole for every sample. The memory budget changes the results
+    These are sampled: torch's dropout layers, calls of `torch.nn.functional.dropout` and similar functions, the dropout
+    of `nn.MultiheadAttention` and between the layers of `nn.LSTM`, `nn.GRU` and `nn.RNN`, and the modules in
+    `stochastic`. Everything else stays in evaluation mode. If the network is an `nn.Sequential`, the layers before the
+    first of them are computed once, nested or not; other networks run whole for every sample. The memory budget changes the results
     by no more than rounding.
 
     Args:

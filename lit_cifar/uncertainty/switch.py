@@ -124,7 +124,7 @@ class Switch:
         return x, found if is_lstm else found[0]
 
     def drop(self, layer: DropoutLayer, x: Tensor) -> Tensor:
-        """What the layer makes of x [rows, ...] in training mode, with our masks."""
+        """The output of the layer for x [rows, ...] in training mode, with our masks."""
         rows = len(self._samples) * len(self._images)
         if not rows or len(x) % rows:
             raise UserError(

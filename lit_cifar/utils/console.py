@@ -1,4 +1,4 @@
-"""What a source tells people while it works: lines on stderr and, on a terminal only, a progress bar."""
+"""The messages of a source: lines on stderr and, on a terminal, a progress bar."""
 
 from __future__ import annotations
 

@@ -7,5 +7,5 @@ class UserError(ValueError):
     exit_code = 1
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the message alone."""
+        """Show only the message in a notebook."""
         return [f"{type(self).__name__}: {self}"]

@@ -88,7 +88,7 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """What is in a small file, without blanks around it; nothing if it can't be read."""
+    """The content of a small file without surrounding blanks; empty if it can't be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:

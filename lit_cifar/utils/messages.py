@@ -19,7 +19,7 @@ TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", 
 
 
 def readable(message: str, options: Iterable[str] = ()) -> str:
-    """What is wrong in one line, the useful part first.
+    """The error in one line, with the useful part first.
 
     Args:
         message: jsonargparse's message, or the error of a class that it has made.

@@ -27,7 +27,7 @@ DIGEST_FILE = "cifar10-official.sha256"
 
 @dataclass(frozen=True)
 class Copy:
-    """What the copy must be; its md5 isn't known, so its content is checked.
+    """The expected copy. Its md5 isn't known, so its content is checked.
 
     Args:
         url: The folder of the files.
@@ -66,7 +66,7 @@ class HuggingFaceSource(CachedSource):
 
     Args:
         data_dir: Where `train-00000-of-00001.parquet` and `test-…` are, or go.
-        copy: What the copy must be.
+        copy: The expected copy.
         rounds: How long to bear with the host.
         wait: Seconds to wait for another process that is preparing the same images; -1 for as long as it takes.
     """

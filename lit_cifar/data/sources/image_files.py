@@ -119,7 +119,7 @@ def decode_all(
 
     Args:
         paths: The files.
-        description: What the progress bar says.
+        description: Text of the progress bar.
         size: Width and height of the images.
 
     Returns:

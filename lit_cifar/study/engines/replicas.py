@@ -58,9 +58,9 @@ def run_in_stacks(
     a later call goes on from there.
 
     Args:
-        runs: What to do.
+        runs: The runs.
         study_folder: The study's folder.
-        report: Told of every finished epoch.
+        report: Called after each epoch.
         replicas: The most runs in a stack.
         others: The engine for everything else.
     """

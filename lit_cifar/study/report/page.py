@@ -1,4 +1,4 @@
-"""What a report consists of; the templates only arrange it."""
+"""The content of a report, which the templates arrange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page of the documentation says of a study that is kept as a record: all of it can be made again from that."""
+"""The text of a documentation page about a recorded study. It can be made again from the record."""
 
 from __future__ import annotations
 

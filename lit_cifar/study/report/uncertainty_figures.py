@@ -27,9 +27,9 @@ class _Kind:
         name: Name of the figure's file.
         draw: Draws the panels and the data's name.
         curves: The curves of a test.
-        alt: What the figure is, for those who can't see it.
+        alt: Alternative text, for those who can't see the figure.
         scores: Its main numbers for the tests of a run.
-        caption: What the figure shows.
+        caption: Caption of the figure.
     """
 
     name: str

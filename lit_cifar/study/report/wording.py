@@ -75,7 +75,7 @@ def pairs(mapping: Mapping[str, Any]) -> str:
 
 
 def suggestion(search: Mapping[str, Any]) -> str:
-    """What a range test says."""
+    """The suggestion of a range test, in words."""
     suggested = search["suggestion"]
     return "the range test suggests " + ("none" if suggested is None else f"{suggested:.2g}")
 
