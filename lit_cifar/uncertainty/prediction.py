@@ -91,8 +91,8 @@ def mc_predict(
     These are sampled: torch's dropout layers, calls of `torch.nn.functional.dropout` and similar functions, the dropout
     of `nn.MultiheadAttention` and between the layers of `nn.LSTM`, `nn.GRU` and `nn.RNN`, and the modules in
     `stochastic`. Everything else stays in evaluation mode. If the network is an `nn.Sequential`, the layers before the
-    first of them are computed once, nested or not; other networks run whole for every sample. The memory budget changes the results
-    by no more than rounding.
+    first of them are computed once, also in nested ones; other networks run completely for every sample. The memory
+    budget changes the results only by rounding.
 
     Args:
         network: Any network that drops units; it takes images [N, ...] and returns logits [N, C], and images in a
