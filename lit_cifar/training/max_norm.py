@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_cifar.training.sparsity import AfterOptimizerStep, prunable
+from lit_cifar.training.sparsity import AfterOptimizerStep, trained_weights
 
 
 @torch.no_grad()
@@ -35,4 +35,4 @@ class MaxNorm(AfterOptimizerStep):
         self.max_norm = max_norm
 
     def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
-        limit_norms(prunable(pl_module), self.max_norm)
+        limit_norms(trained_weights(pl_module), self.max_norm)

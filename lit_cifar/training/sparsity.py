@@ -24,6 +24,11 @@ def prunable(network: nn.Module) -> list[nn.Parameter]:
     return [p for p in network.parameters() if p.dim() > 1]
 
 
+def trained_weights(network: nn.Module) -> list[nn.Parameter]:
+    """The prunable weights that aren't frozen."""
+    return [p for p in prunable(network) if p.requires_grad]
+
+
 @torch.no_grad()
 def soft_threshold(weights: Sequence[Tensor], amount: float) -> None:
     """Move every weight towards zero by `amount`, at most to zero, in place.
@@ -95,7 +100,7 @@ class L1Penalty(AfterOptimizerStep):
         self.strength = strength
 
     def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
-        soft_threshold(prunable(pl_module), optimizer.param_groups[0]["lr"] * self.strength)
+        soft_threshold(trained_weights(pl_module), optimizer.param_groups[0]["lr"] * self.strength)
 
 
 class GradualPruning(AfterOptimizerStep):

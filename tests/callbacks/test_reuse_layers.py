@@ -59,11 +59,16 @@ def copied(model: LightningModule) -> Weights:
 
 
 def train(
-    folder: Path, *callbacks: Callback, epochs: int = 2, classes: list[str] | None = NEW, compiled: bool = False
+    folder: Path,
+    *callbacks: Callback,
+    epochs: int = 2,
+    classes: list[str] | None = NEW,
+    compiled: bool = False,
+    **options: float,
 ) -> Watch:
     seed_everything(0, verbose=False)
     variant = variants.get("BatchNorm")(depth=3, width=8)  # type: ignore[call-arg]
-    model = LitClassifier(variant, learning_rate=0.01, compile=compiled)
+    model = LitClassifier(variant, learning_rate=0.01, compile=compiled, **options)  # type: ignore[arg-type]
     data = CIFAR10DataModule(
         source="folder", data_dir=str(folder), val_size=4, batch_size=8, classes=classes, train_size=8
     )
@@ -125,6 +130,14 @@ def test_upper_layers_and_random_numbers_are_those_of_a_training_from_scratch(fi
 def test_the_donor_depends_on_the_seed_of_the_data_alone(five_classes: Path) -> None:
     one, other = (train(five_classes, ReuseLayers(layers=2, donor_epochs=1)) for _ in range(2))
     assert equal(one.weights[-1], other.weights[-1])
+
+
+@pytest.mark.parametrize("limit", [{"l1": 1.0}, {"max_norm": 0.1}])
+def test_penalties_and_limits_leave_frozen_layers_alone(five_classes: Path, limit: dict[str, float]) -> None:
+    free = train(five_classes, ReuseLayers(layers=2, donor_epochs=1))
+    limited = train(five_classes, ReuseLayers(layers=2, donor_epochs=1), **limit)
+    assert equal(lower(free.weights[-1]), lower(limited.weights[-1]))
+    assert not equal(upper(free.weights[-1]), upper(limited.weights[-1]))
 
 
 @pytest.mark.slow
