@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -103,3 +104,21 @@ def lines_of_body(function: ast.FunctionDef) -> int:
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_old_module_names_still_work(old: str, new: str) -> None:
     assert import_module(old) is import_module(new)
+
+
+SPEAKS_OPTIONS = ("commands", "cli", "__main__", "conformance")
+"""Parts that are, or check, the command line; so are `utils/parser.py` and `utils/messages.py`."""
+
+OPTION, COMMAND = re.compile(r"(^|[\s`(])--[a-z]"), re.compile("lit-cifar fit --ckpt_path|`ray start --head`")
+"""An option, and the whole commands that messages may quote."""
+
+
+def test_the_library_does_not_speak_of_options() -> None:
+    found = []
+    for path in modules():
+        if place(path) not in SPEAKS_OPTIONS and path.name not in ("parser.py", "messages.py"):
+            tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+            raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+            texts = {part.value for node in raised for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            found += [f"{path}: {text}" for text in map(str, texts) if OPTION.search(text) and not COMMAND.search(text)]
+    assert found == []

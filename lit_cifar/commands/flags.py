@@ -8,12 +8,18 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 
-COMPARE = {
-    **{name: f"--{name}" for name in ("fresh", "max_epochs", "max_seeds", "minutes", "replicas", "seeds", "workers")},
-    "address": "--ray",
-    "folder": "--output",
+STUDIES = {
+    "compare": {
+        **{
+            name: f"--{name}"
+            for name in ("fresh", "max_epochs", "max_seeds", "minutes", "replicas", "seeds", "workers")
+        },
+        "address": "--ray",
+        "folder": "--output",
+    },
+    "judge": {"study": "--study"},
 }
-"""Arguments of studies, and the options of `compare` that set them."""
+"""Arguments of studies, and the options that set them, by command."""
 
 SECTIONS = {
     "model": ("lit_cifar.training.module", "LitClassifier"),
@@ -54,8 +60,7 @@ def _flags(command: str) -> Iterator[tuple[str, str]]:
         if module in sys.modules:  # otherwise none of its messages can have been raised
             parameters = inspect.signature(getattr(sys.modules[module], name)).parameters
             yield from ((parameter, f"--{section}.{parameter}") for parameter in parameters)
-    if command == "compare":
-        yield from COMPARE.items()
+    yield from STUDIES.get(command, {}).items()
 
 
 def _typed(found: re.Match[str], flags: Mapping[str, str]) -> str:

@@ -51,7 +51,7 @@ def _of_an_earlier_version(folder: Path, study: Study | None) -> tuple[Study, di
     owner = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = owner.get("study", "")
     if study is None and name not in shipped_studies():
-        raise UserError(f"{folder} doesn't say what was asked: give the study with --study FILE.")
+        raise UserError(f"{folder} doesn't say what was asked: give the study, study=…")
     asked = study or load_study(name)
     if study is None:
         asked = asked.quickly() if owner.get("quick") else asked

@@ -115,7 +115,7 @@ def read_record(folder: Path, study: Study | None = None) -> Findings:
         UserError: If the folder holds no record.
     """
     if (described := description(folder)) is None or not (folder / RESULTS).is_file():
-        raise UserError(f"{folder} holds no study: give the folder of a study, or one that `judge --keep` has written.")
+        raise UserError(f"{folder} holds no study: give the folder of a study, or a record of one.")
     asked, facts = described
     epochs = _table(folder / EPOCHS)
     others = _table(folder / OTHER_RATES)

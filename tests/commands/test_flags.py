@@ -18,6 +18,7 @@ from lit_cifar.commands.flags import with_flags
         ("test", "give it yourself: variant=my_module.Mine()", "give it yourself: --model.variant my_module.Mine"),
         ("test", "taken over: variant=SELU(…)", "taken over: --model.variant SELU …"),
         ("compare", "repeat them (fresh=True), or give folder=…", "repeat them (--fresh), or give --output …"),
+        ("judge", "give the study, study=…", "give the study, --study …"),
         ("compare", "address=local starts one", "--ray local starts one"),
         ("compare", "val_size=3 is odd, l1=2 is not", "--data.val_size 3 is odd, l1=2 is not"),
         ("fit", "md5=1, minutes=2 and the loss = 3", "md5=1, minutes=2 and the loss = 3"),

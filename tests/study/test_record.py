@@ -193,7 +193,7 @@ def test_folders_of_earlier_versions_know_their_shipped_study(workspace: Path) -
     assert found.results["test_acc"].tolist() == [0.5]
     assert found.study.protocol.val_size == 5000  # given by --data.val_size
     Path("study.json").unlink()
-    with pytest.raises(UserError, match="doesn't say what was asked: give the study with --study FILE"):
+    with pytest.raises(UserError, match="doesn't say what was asked: give the study, study=…"):
         read_findings(workspace)
 
 
