@@ -21,6 +21,7 @@ from lit_cifar.commands import compare
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.parser import OneLineErrorParser
+from tests.data.sources.published import write_fashion_mnist
 from variants import Variant, registry
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +68,16 @@ def test_documented_variants_keep_the_contract(number: int, workspace: Path, mon
         if isinstance(thing, type) and issubclass(thing, Variant) and thing.__module__ == module.__name__
     )
     assert [reason for _, reason in conformance.results(found) if reason] == []
+
+
+def test_the_documented_source_keeps_its_promises(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [block for block in blocks(VARIANTS_PAGE, "python") if "(Source)" in block]
+    write_fashion_mnist(workspace)
+    source_class = module_of(block, workspace / "fashion.py", monkeypatch).FashionMNIST
+    for invert in (False, True):
+        assert [
+            reason for _, reason in conformance.source_results(source_class(workspace, invert=invert)) if reason
+        ] == []
 
 
 def test_the_expected_examples_are_found() -> None:

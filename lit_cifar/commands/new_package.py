@@ -113,7 +113,7 @@ def new_package(name: str, folder: Path) -> str:
         (target / path).write_text(content, encoding="utf-8")
     return (
         f"Wrote {target}/. Next:\n"
-        f"  pip install --editable ./{target}[test]\n"
+        f"  pip install --editable './{target}[test]'\n"
         f"  lit-cifar variants check {name}\n"
         f"  python -m pytest {target}"
     )

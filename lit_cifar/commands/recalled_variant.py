@@ -58,8 +58,11 @@ def _known_class(spec: Mapping[str, Any]) -> type[variants.Variant]:
     """The registered class, or the one that `check_variant` lets us import."""
     try:
         return variants.class_of(spec)
-    except variants.VariantError:
-        found: type[variants.Variant] = pkgutil.resolve_name(spec["class_path"])
+    except variants.VariantError as error:
+        try:
+            found: type[variants.Variant] = pkgutil.resolve_name(spec["class_path"])
+        except (ImportError, AttributeError):  # gone since the run was trained
+            raise error from None
         return found
 
 

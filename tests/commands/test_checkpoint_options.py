@@ -57,6 +57,14 @@ def test_test_validate_and_predict_need_nothing_but_the_checkpoint(
     assert "elsewhere: there is no such folder" in err
 
 
+def test_a_variant_whose_file_is_gone_is_one_line(mine: Path, lit_cifar: Run) -> None:
+    Path("my_module_b.py").unlink()
+    code, _, err = lit_cifar("test", "--ckpt_path", mine)
+    assert code == 1
+    assert "'my_module_b.Mine' is not registered here. If you trust it, give it yourself" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_pictures_of_another_size(lit_cifar: Run, on_pictures: list[object], workspace: Path, pictures: Path) -> None:
     """Networks, checkpoints, test, predict and export carry the size."""
     small = ("--model.variant", "AlphaDropout", "--model.variant.depth", 2, "--data.image_size", 48)

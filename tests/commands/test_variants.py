@@ -209,7 +209,7 @@ def test_a_new_package_has_all_files(lit_cifar: Run, workspace: Path) -> None:
     code, out, err = lit_cifar("variants", "new", "MySoftSign", "--package")
     assert code == 0, err
     package = Path("lit-cifar-my-soft-sign")
-    assert f"pip install --editable ./{package}[test]" in out
+    assert f"pip install --editable './{package}[test]'" in out
     files = sorted(str(path.relative_to(package)) for path in package.rglob("*") if path.is_file())
     assert files == [
         ".github/workflows/test.yml",

@@ -116,7 +116,7 @@ def check_known(name: str) -> None:
     module, _, class_name = name.rpartition(".")
     if not isinstance(getattr(sys.modules.get(module), class_name, None), type):
         raise UserError(
-            f"The checkpoint was trained on images of {name!r}, which isn't installed here. If you trust it, name it "
+            f"The checkpoint was trained on images of {name!r}, which isn't installed here. If you trust it, give it "
             f"yourself: source={name!r}."
         )
 

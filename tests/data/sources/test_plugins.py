@@ -177,8 +177,8 @@ def test_a_checkpoint_makes_no_source_be_imported(
     monkeypatch.delitem(sys.modules, "my_source")
     code, _, err = lit_cifar("test", "--ckpt_path", outside)
     assert (code, "my_source" in sys.modules) == (1, False)
-    assert "which isn't installed here. If you trust it, name it yourself: --data.source my_source.Mine" in err
-    with pytest.raises(UserError, match=r"name it yourself: source='my_source\.Mine'"):
+    assert "which isn't installed here. If you trust it, give it yourself: --data.source my_source.Mine" in err
+    with pytest.raises(UserError, match=r"give it yourself: source='my_source\.Mine'"):
         package.test(outside)
     assert "my_source" not in sys.modules
     assert lit_cifar("test", "--ckpt_path", outside, "--data.source", "my_source.Mine", *options)[0] == 0
