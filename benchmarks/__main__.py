@@ -1,9 +1,9 @@
-"""How fast lit_cifar is, as ratios to references in the same run. `make bench` writes `benchmarks/results.md`.
+"""Measures the speed of lit_cifar as ratios to references in the same run. `make bench` writes `benchmarks/results.md`.
 
     python -m benchmarks [--images N] [--repeats R] [--threads T] [--gpu-seconds S] [--only SECTION …] [--output FILE]
 
-Contenders take turns, epoch by epoch; figures are medians, ratios the medians of each turn's ratio. The images are
-noise, which changes nothing about the work.
+Contenders take turns, epoch by epoch. Times are medians, ratios are medians of the ratios of each turn. The images are
+noise, which takes the same work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIT_CIFAR = [sys.executable, "-m", "lit_cifar"]
 
 def main() -> None:
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the contenders end, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the contenders, too
     title = f"# How fast lit_cifar is\n\n{machine(options)}"
     lines = [title]
     print(title, flush=True)
@@ -50,7 +50,7 @@ def main() -> None:
         for line in chain([""], SECTIONS[section](options)):
             lines.append(line)
             print(line, flush=True)
-            if options.output:  # after each line: nothing is lost if a later one fails
+            if options.output:  # written after each line, in case a later one fails
                 write_text(options.output, "\n".join(lines) + "\n")
 
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def machine(options: argparse.Namespace) -> str:
-    """Where, when and with what: the same numbers mean nothing without."""
+    """Machine, date and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "lit-cifar"))
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return (
@@ -82,7 +82,7 @@ def machine(options: argparse.Namespace) -> str:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells."""
+    """The name of the processor, if the system knows it."""
     try:
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     except OSError:
@@ -91,7 +91,7 @@ def processor() -> str:
 
 
 def training(options: argparse.Namespace) -> Iterator[str]:
-    """An epoch of ours beside the references."""
+    """Compare our epochs with the references."""
     references = {
         "the matrix products alone": "floor",
         "a plain torch loop": "plain-loop",
@@ -121,7 +121,7 @@ def training(options: argparse.Namespace) -> Iterator[str]:
 
 
 def each_variant(options: argparse.Namespace) -> Iterator[str]:
-    """What a technique costs."""
+    """Measure what techniques cost."""
     names = variants.available()
     count = options.images // 5
     seconds = in_turns({name: ours(options, count, 128, "--model.variant", name) for name in names}, options.repeats)
@@ -155,7 +155,7 @@ def ours(options: argparse.Namespace, images: int, batch_size: int, *arguments: 
 
 
 def start_up(options: argparse.Namespace) -> Iterator[str]:
-    """What people wait for before anything happens."""
+    """Measure the time until a command starts to work."""
     fit = ["fit", "--model.variant", "ELU", "--data.source", "synthetic", "--trainer.enable_progress_bar", "false"]
     one_step = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
     commands = {
@@ -174,7 +174,7 @@ def start_up(options: argparse.Namespace) -> Iterator[str]:
 
 
 def workers(options: argparse.Namespace) -> Iterator[str]:
-    """What worker processes buy a study."""
+    """Measure what worker processes gain for a study."""
     study = ["--variants", "ELU,SELU", "--seeds", "4", "--max_epochs", "4", "--data.source", "synthetic"]
     note = "A study of eight runs of four epochs, from command to report, once each; every run has one thread."
     yield from heading("Worker processes", note, ("workers", "seconds"))
@@ -184,7 +184,7 @@ def workers(options: argparse.Namespace) -> Iterator[str]:
 
 
 def mc_dropout(options: argparse.Namespace) -> Iterator[str]:
-    """What `benchmarks/mc_dropout.py` prints."""
+    """The output of `benchmarks/mc_dropout.py`."""
     arguments = ["--images", options.images // 5, "--repeats", options.repeats, "--threads", options.threads]
     program = [sys.executable, "-m", "benchmarks.mc_dropout", *map(str, arguments)]
     printed = subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
@@ -204,7 +204,7 @@ SECTIONS: Mapping[str, Callable[[argparse.Namespace], Iterator[str]]] = {
 
 
 def _cost(program: Sequence[str]) -> tuple[float, float]:
-    """Seconds that a program takes, and the most memory of it or a process of its own, MiB.
+    """The seconds that a program takes, and its peak memory or that of a child process in MiB.
 
     Raises:
         subprocess.CalledProcessError: if it fails.

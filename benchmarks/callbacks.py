@@ -1,4 +1,4 @@
-"""What the callbacks of `fit` cost: training with them over training without, in turns.
+"""Measures the cost of `fit`'s callbacks: training with them and without them, in turns.
 
     python benchmarks/callbacks.py [--variant NAME] [--epochs E] [--images N] [--repeats R] [--threads T]
 
@@ -32,7 +32,7 @@ FULL_IMAGES, FULL_EPOCHS = 45_000, 100
 
 
 class _Images:
-    """Random images in place of files."""
+    """Random images instead of files."""
 
     name = "random images"
     class_names = tuple("abcdefghij")
@@ -49,7 +49,7 @@ class _Images:
 
 
 class _EpochStarts(Callback):
-    """When each epoch started."""
+    """Records when each epoch starts."""
 
     def __init__(self) -> None:
         self.times: list[float] = []

@@ -1,4 +1,4 @@
-"""Who is timed: lit_cifar as its users have it, and what it is compared with, on the same images and the same net.
+"""The contenders: lit_cifar as its users run it, and the references, on the same images and the same network.
 
     python -m benchmarks.contenders NAME IMAGES BATCH_SIZE THREADS [ARGUMENT …]
 
@@ -36,7 +36,7 @@ KERAS_PYTHON = ROOT / ".venv-keras/bin/python"
 
 
 class Gate(Callback):
-    """Makes a Trainer a contender: an epoch lasts until the next, validation and checkpoints included."""
+    """Makes a Trainer a contender. An epoch lasts until the next one, including validation and checkpoints."""
 
     def __init__(self, tick: Tick) -> None:
         self.tick = tick
@@ -90,7 +90,7 @@ def floor(tick: Tick, images: ImageSet, batch_size: int) -> None:
 
 
 def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
-    """What one writes by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
+    """A loop written by hand: uint8 images in memory, sliced by a permutation; torch's NAdam; a validation pass."""
     where = device()
     held_out = len(images) // VALIDATION_SHARE
     pictures, labels = images.images.flatten(1).to(where), images.labels.to(where)
@@ -114,7 +114,7 @@ def plain_loop(tick: Tick, images: ImageSet, batch_size: int) -> None:
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10: an array that becomes a picture and goes through transforms, one at a time."""
+    """Like torchvision's CIFAR10: each image becomes a PIL image and goes through transforms."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.data = images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -133,7 +133,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
 
 
 class _Script(LightningModule):
-    """As in tutorials: an accuracy and two logged values every step."""
+    """As in tutorials: accuracy and two logged values in every step."""
 
     def __init__(self) -> None:
         super().__init__()

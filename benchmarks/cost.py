@@ -1,6 +1,6 @@
-"""What a program costs: `python benchmarks/cost.py PROGRAM [ARGUMENT …]` prints seconds and MiB of memory as JSON.
+"""Measures a program: `python benchmarks/cost.py PROGRAM [ARGUMENT …]` prints seconds and MiB of memory as JSON.
 
-A process of its own, with nothing imported: the system counts what a process was forked from as its memory.
+This is a separate process that imports nothing, because the memory of a forked process includes that of its parent.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ clock = time.perf_counter()
 
 
 class Clock(keras.callbacks.Callback):
-    """Waits for a line before each epoch, as the others do; what is timed is an epoch within one `fit`."""
+    """Waits for a line before each epoch. Epochs within one `fit` are timed."""
 
     def on_epoch_begin(self, epoch, logs=None):
         global clock
@@ -42,7 +42,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def batches(chosen, shuffle):
-    """As `fit` makes them of arrays, without tf.data's tuning: with it, epochs wait 4 to 10 s before they begin."""
+    """Batches as `fit` makes them from arrays, without tf.data's tuning, which delays epochs by 4 to 10 s."""
     images, classes = tf.constant(pictures[chosen]), tf.constant(labels[chosen])
     indices = tf.data.Dataset.range(len(images))
     indices = indices.shuffle(len(images)) if shuffle else indices

@@ -1,9 +1,9 @@
-"""How much faster `mc_predict` is than a plain loop of forward passes, on 20 hidden layers of 100 units.
+"""Compares `mc_predict` with a plain loop of forward passes, for 20 hidden layers of 100 units.
 
     python benchmarks/mc_dropout.py [--images N] [--samples S] [--repeats R] [--batch-size B] [--threads T]
 
-Both run in this process, in turns; ratios are of medians. Memory is what a fresh process adds to its peak beside
-network and images. Random images and weights serve: neither changes the work.
+Both run in this process, in turns; ratios are of medians. Memory is the peak that a prediction adds in a new process.
+Images and weights are random, which takes the same work.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def plain_loop(network: nn.Module, images: Tensor, samples: int, batch_size: int
 
 
 def alternate(one: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of two functions called in turns."""
+    """Median seconds of two functions that are called in turns."""
     seconds = [[timed(one), timed(other)] for _ in range(repeats)]
     first, second = zip(*seconds, strict=True)
     return statistics.median(first), statistics.median(second)
@@ -113,9 +113,9 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def agreement(network: nn.Module, setting: Setting, images: Tensor, samples: int) -> float:
-    """The p-value of the loop's and our samples having one distribution, corrected for the number of tests.
+    """The p-value for equal distributions of the loop's and our samples, corrected for the number of tests.
 
-    Several draws are tested: shared masks are the same for all images, so that a single odd one shows everywhere.
+    Several draws are tested, because a single unusual shared mask affects all images.
     """
     return min(1.0, len(SEEDS) * min(_agreement_of(seed, network, setting, images, samples) for seed in SEEDS))
 

@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, which stand still between epochs so that they can be timed in turns."""
+"""Runs contenders in processes that wait between epochs, so that they can be timed in turns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).parents[1]
 PROFILE = "profile"
-"""Asks a contender for an epoch in which its GPU is watched."""
+"""Asks a contender for an epoch in which its GPU is profiled."""
 
 
 def environment() -> dict[str, str]:
@@ -31,13 +31,13 @@ def environment() -> dict[str, str]:
 
 
 class BudgetSpentError(Exception):
-    """The time that contenders were given is over."""
+    """The time budget of the contenders is over."""
 
 
 class Contender:
     """A program that runs one epoch for each line it reads and prints its seconds as JSON.
 
-    It has a folder of its own that vanishes with it.
+    It has a temporary folder.
 
     Args:
         command: The program and its arguments.
@@ -63,7 +63,7 @@ class Contender:
         return self._ask("time")["seconds"]
 
     def busy(self) -> float:
-        """Seconds for which a GPU works in one more epoch; torch's contenders know.
+        """Seconds that the GPU is busy in one more epoch. Only torch's contenders can tell.
 
         Raises:
             RuntimeError: if the program has ended.
@@ -73,7 +73,7 @@ class Contender:
     def _ask(self, what: str) -> dict[str, float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended, which shows below
+        with suppress(BrokenPipeError):  # it has ended, which is noticed below
             self._process.stdin.write(f"{what}\n")
             self._process.stdin.flush()
         for line in self._process.stdout:
@@ -99,7 +99,7 @@ class Contender:
 
 
 class Tick:
-    """A contender's own side: call it whenever an epoch begins. Whatever else is printed goes nowhere."""
+    """The contender's side: called at the start of each epoch. Other output is discarded."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w")
@@ -176,5 +176,5 @@ def busy_seconds(command: Sequence[object], *, budget: float | None = None) -> f
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of each round's own ratio: what slows a whole round down drops out."""
+    """The median of the ratios of each round, so that slow rounds cancel out."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))

@@ -1,4 +1,4 @@
-"""An environment of its own for a package, which sees the packages of this one."""
+"""Installs a package into a new environment, which also sees the packages of this one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def install(package: Path, folder: Path) -> Run:
-    """Build a package and install it into a new environment in a folder; gives that environment's Python."""
+    """Build a package and install it into a new environment in a folder. Returns that environment's Python."""
     venv.create(folder, with_pip=False)
     executable = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))

@@ -1,9 +1,9 @@
-"""How many of pytest-xdist's workers have room on this machine; the Makefile asks before it pretends another."""
+"""The number of pytest-xdist workers for this machine. The Makefile calls it before it pretends to have other CPUs."""
 
 from lit_cifar.utils.machine import default_workers
 
 MOST = 16
-"""More workers would save little: each takes seconds to import torch, and about a gigabyte."""
+"""More workers would save little: each takes seconds to import torch, and about 1 GB of memory."""
 
 
 def workers() -> int:

@@ -1,4 +1,4 @@
-"""Lets a process believe in PRETENDED_CPUS CPUs. `make test-cores` puts this folder on PYTHONPATH."""
+"""Makes a process see PRETENDED_CPUS CPUs. `make test-cores` puts this folder on PYTHONPATH."""
 
 import os
 
