@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.record import read_record
-from lit_cifar.study.report.page import Picture
-from lit_cifar.study.report.published import published_pictures, published_text
+from lit_cifar.study.report.page import ReportFigure
+from lit_cifar.study.report.published import published_figures, published_text
 from lit_cifar.study.result import StudyResult
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -47,16 +47,16 @@ def filled(page: str, results: dict[str, StudyResult], *, images: Path | None = 
 def _text(name: str, results: dict[str, StudyResult], images: Path | None) -> str:
     if name not in results:
         return f"Not yet run in full: `lit-cifar compare --study {name}`."
-    shown = published_pictures(results[name]) if images else []
-    return "\n\n".join([published_text(results[name]), *(_shown(picture, name, images) for picture in shown if images)])
+    shown = published_figures(results[name]) if images else []
+    return "\n\n".join([published_text(results[name]), *(_shown(figure, name, images) for figure in shown if images)])
 
 
-def _shown(picture: Picture, name: str, images: Path) -> str:
+def _shown(figure: ReportFigure, name: str, images: Path) -> str:
     """Write a figure; the line that shows it."""
-    file = images / f"{name}_{picture.name}.png"
+    file = images / f"{name}_{figure.name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(picture.png)
-    return f"![{picture.alt}](images/results/{file.name})"
+    file.write_bytes(figure.png)
+    return f"![{figure.alt}](images/results/{file.name})"
 
 
 def without_figures(page: str) -> str:

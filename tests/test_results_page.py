@@ -12,10 +12,10 @@ import pytest
 
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.record import read_record, write_record
-from lit_cifar.study.report import pictures
+from lit_cifar.study.report import figures
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Question, Run, Study
-from lit_cifar.study.study_file import shipped_studies
+from lit_cifar.study.shipped import shipped_studies
 
 ROOT = Path(__file__).parent.parent
 PAGE = "# Results\n\n<!-- record tiny -->\n<!-- end -->\n\nText.\n\n<!-- record other -->\n<!-- end -->\n"
@@ -65,7 +65,7 @@ def findings() -> Findings:
 
 @pytest.fixture
 def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pictures, "DPI", 20)
+    monkeypatch.setattr(figures, "DPI", 20)
     write_record(findings(), tmp_path / "results/tiny")
     (tmp_path / "results.md").write_text(PAGE)
     return tmp_path
@@ -99,7 +99,7 @@ def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
 
 
 def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_page, "published_pictures", lambda _: [])
+    monkeypatch.setattr(results_page, "published_figures", lambda _: [])
     results_page.main([], docs)
     page = (docs / "results.md").read_text(encoding="utf-8")
     (docs / "results.md").write_text(page.replace("50.8 %", "50.9 %"))
@@ -119,7 +119,7 @@ def test_a_study_without_a_part_is_an_error(results_page: ModuleType, docs: Path
 def test_a_stopped_study_is_called_interim(
     results_page: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results_page, "published_pictures", lambda _: [])
+    monkeypatch.setattr(results_page, "published_figures", lambda _: [])
     table = pd.read_csv(docs / "results/tiny/results.csv")
     table[table["seed"] < 2].to_csv(docs / "results/tiny/results.csv", index=False)
     results_page.main([], docs)

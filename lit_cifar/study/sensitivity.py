@@ -30,11 +30,12 @@ def with_firmness(answers: Sequence[Answer], findings: Findings) -> list[Answer]
 
 
 def _firmness(answer: Answer, findings: Findings) -> Firmness | None:
-    """The firmness of an answer; None if it has none, or if a run is missing at one of the rates."""
+    """The firmness of an answer; None if it has none, or if fewer seeds were repeated than the study wants."""
     question, varied = answer.question, findings.varied
     runs = list(dict.fromkeys((question.treatment, question.baseline)))
     seeds = min((_seeds_of(found, run) for found, _ in varied.values() for run in runs), default=0)
-    if not answer.verdict.settled or not answer.by_seeds or not seeds or set(varied) != set(RATE_FACTORS):
+    wanted = min(max(1, findings.study.sensitivity), *(_seeds_of(findings.results, run) for run in runs))
+    if not answer.verdict.settled or not answer.by_seeds or set(varied) != set(RATE_FACTORS) or not 0 < wanted <= seeds:
         return None
     combinations = [dict(zip(runs, rates, strict=True)) for rates in product((None, *RATE_FACTORS), repeat=len(runs))]
     fails = [_in_words(rates) for rates in combinations if not _stands(answer, findings, rates, seeds)]
@@ -66,7 +67,7 @@ def _in_words(rates: Rates) -> str:
 
 
 def _seeds_of(found: pd.DataFrame, run: str) -> int:
-    """The first seeds that a run has at another learning rate."""
+    """How many of the first seeds a run has."""
     seeds = set(found.loc[found["run"] == run, "seed"]) if len(found) else set()
     return next(seed for seed in range(len(seeds) + 1) if seed not in seeds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from rich.console import Console
 from lit_cifar.study import runner
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import keep
+from lit_cifar.study.gathering import read_findings
+from lit_cifar.study.judging import judge_again
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.report.rate_figures import full_ladders
 from lit_cifar.study.run import Report
@@ -32,9 +35,9 @@ def made_up(runs: Sequence[PlannedRun], folder: Path, report: Report) -> Iterato
         rate = run.protocol.learning_rate
         assert isinstance(rate, float)
         accuracy = best - cost * abs(np.log2(rate / 0.001)) + np.random.default_rng(run.seed).normal(0, 0.001)
-        row = {"run": run.name, "variant": "ELU", "seed": run.seed, "lr": rate, "status": "ok", "reason": ""}
+        row = {"run": run.name, "variant": "ELU", "seed": run.seed, "lr": rate, "batch_size": 128}
         row |= {"test_acc": accuracy + 0.001 * (run.seed % 2) * len(run.name), "val_acc": 0.5, "epochs": 1}
-        row |= {"best_epoch": 1, "seconds_per_epoch": 1.0}
+        row |= {"best_epoch": 1, "seconds_per_epoch": 1.0, "status": "ok", "reason": ""}
         keep(row, run, folder / run.folder)
         yield run, row, True
 
@@ -73,6 +76,20 @@ def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
     assert [rung["learning_rate"] for rung in ladders["touchy"]] == [0.001, 0.0005, 0.002]  # the chosen one first
     assert {len(rung["val_accuracies"]) for rung in ladders["touchy"]} == {3}
     assert set(result.results["lr"]) == {0.001}  # the repeated runs count for nothing else
+
+
+def test_a_study_that_was_stopped_before_all_seeds_were_repeated_claims_nothing(
+    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
+    console = Console(file=io.StringIO())
+    runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+    assert all(answer.firmness for answer in judge_again(read_findings(tmp_path / "s")).answers)
+    shutil.rmtree(tmp_path / "s/runs/touchy/seed_2_half_rate")
+    steady, touchy = judge_again(read_findings(tmp_path / "s")).answers
+    assert steady.firmness is not None
+    assert touchy.firmness is None
 
 
 def test_without_sensitivity_nothing_is_repeated_or_claimed(

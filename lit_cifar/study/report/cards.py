@@ -72,8 +72,10 @@ def _firmness(firmness: Firmness) -> str:
 
 
 def _notes_on_ties(answer: Answer) -> Iterator[str]:
-    if answer.measure.timed:
+    if answer.measure.timed == "rounds":
         yield "Judged by rounds in which each run trained alone."
+    elif answer.measure.timed == "epochs":
+        yield "The epochs of each seed, times the seconds per epoch of the run when it trained alone."
     if answer.question.measure == "epochs_to_reach":
         ties = int((answer.values.pairs(answer.question).differences() == 0).sum())
         yield f"The target is the higher of the two runs' lowest losses, for each seed. Ties: {ties}."

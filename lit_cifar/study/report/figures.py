@@ -32,8 +32,9 @@ def differences_figure(result: StudyResult) -> ReportFigure:
         for number, (question, answer) in enumerate(zip(questions, result.answers, strict=True), 1)
     )
     caption = (
-        "Treatment minus baseline: each pair of runs with the same seed (dots), their mean (diamond), its interval at "
-        "the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of zero is better."
+        "Treatment minus baseline: each pair of runs with the same seed or round (dots), their mean (diamond), its "
+        "interval at the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of "
+        "zero is better."
     )
     drawn = figures.paired_differences(questions, result.data_source)
     return report_figure("paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
@@ -77,7 +78,10 @@ def shrinking_figures(result: StudyResult) -> list[ReportFigure]:
     """The intervals at each look, if there was more than one look."""
     if len(result.looks) < 2:
         return []
-    questions = [_shrinking(number, answer) for number, answer in enumerate(result.answers, 1)]
+    by_seeds = [(number, answer) for number, answer in enumerate(result.answers, 1) if answer.by_seeds]
+    if not by_seeds:
+        return []
+    questions = [_shrinking(number, answer) for number, answer in by_seeds]
     drawn = figures.shrinking_intervals(questions, result.data_source)
     alt = " ".join(
         f"{question.label}: from [{question.low[0]:.2f}, {question.high[0]:.2f}] with {question.seeds[0]} seeds to "

@@ -32,7 +32,7 @@ def published_text(result: StudyResult) -> str:
     return "\n\n".join(parts)
 
 
-def published_pictures(result: StudyResult) -> list[ReportFigure]:
+def published_figures(result: StudyResult) -> list[ReportFigure]:
     """The figures that can be made from a record."""
     answers = answers_section(result).figures if result.answers else ()
     zeros = zeros_figures(result) if "zeros" in result.results else []
