@@ -29,9 +29,9 @@ SHORT = {"accuracy": "acc"}
 
 OF_EVERY_RUN = {
     *(f"train/{name}" for name in ("loss", "accuracy", "seconds", "images_per_second", "learning_rate")),
-    *("val/loss", "val/accuracy"),
+    *("val/loss", "val/accuracy", "stack/seconds"),
 }
-"""What every run logs beside statistics of layers."""
+"""What every run, alone or in a stack, logs beside statistics of layers."""
 
 CPU = torch.device("cpu")
 
