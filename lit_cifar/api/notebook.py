@@ -11,8 +11,9 @@ from html import escape
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
 from matplotlib.figure import Figure
+
+from lit_cifar.callbacks.epoch_progress_bar import EpochProgressBar
 
 
 def in_notebook() -> bool:
@@ -24,7 +25,7 @@ def in_notebook() -> bool:
 
 def progress_callback() -> Callback:
     """One line that is updated in place: in a notebook an output of its own, elsewhere Lightning's bar."""
-    return NotebookProgress() if in_notebook() else TQDMProgressBar(refresh_rate=20)
+    return NotebookProgress() if in_notebook() else EpochProgressBar()
 
 
 class NotebookProgress(Callback):

@@ -21,13 +21,13 @@ from lightning.pytorch.callbacks import (
     OnExceptionCheckpoint,
     ProgressBar,
     RichModelSummary,
-    TQDMProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
 from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
+from lit_cifar.callbacks.epoch_progress_bar import EpochProgressBar
 from lit_cifar.callbacks.run_description import SaveConfig
 from lit_cifar.commands import help  # noqa: A004 - the command line's help
 from lit_cifar.commands.checkpoint_options import data_options
@@ -187,7 +187,7 @@ class LitCifarCLI(LightningCLI):
             own = [*own, RichModelSummary(max_depth=LAYERS)]
             kwargs["callbacks"] = own
         if given["enable_progress_bar"] is not False and not any(isinstance(it, ProgressBar) for it in own):
-            kwargs["callbacks"] = [*own, TQDMProgressBar(refresh_rate=20)]
+            kwargs["callbacks"] = [*own, EpochProgressBar()]
         kwargs["plugins"] = [*_listed(given["plugins"]), checkpoints.WholeFiles()]
         self.config[self.subcommand].ckpt_path = None  # a run's config.yaml tells of the run, not of its last part
         trainer = super().instantiate_trainer(**kwargs)

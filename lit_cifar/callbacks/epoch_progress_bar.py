@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+
+class EpochProgressBar(TQDMProgressBar):
+    """Lightning's progress bar of `fit` in one line.
+
+    Lightning shows each validation in a bar of its own below. In a notebook's cell, where `!lit-cifar fit` can't move
+    the cursor up, that leaves five lines per epoch. Here a validation takes less than a second.
+
+    Args:
+        refresh_rate: Batches between two updates.
+    """
+
+    def __init__(self, refresh_rate: int = 20) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+
+    def init_sanity_tqdm(self) -> Tqdm:
+        """No bar for Lightning's check of two validation batches before the training."""
+        return Tqdm(disable=True)
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """No bar for validations within `fit`; `validate` has one."""
+        return super().init_validation_tqdm() if self.trainer.state.fn == "validate" else Tqdm(disable=True)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The metrics beside the bar, without the version that is in the name of the run's folder."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics

@@ -1,0 +1,28 @@
+"""Progress in one line, wherever it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_fit_has_one_bar_and_validate_its_own(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> None:
+    data = on_pictures[: on_pictures.index("--trainer.enable_progress_bar")]
+    small = ("--model.variant", "ELU", "--model.variant.depth", 1, "--model.variant.width", 4)
+    code, out, err = lit_cifar("fit", *small, *data, "--trainer.max_epochs", 2)
+    assert code == 0, err
+    assert "\nBest epoch: " in out
+    assert "Epoch 1: 100%" in out
+    assert "val/accuracy=" in out
+    assert "Validation" not in out
+    assert "Sanity" not in out
+    assert "v_num" not in out
+    assert "\x1b[A" not in out, "a notebook's cell can't move the cursor up"
+    code, out, err = lit_cifar("validate", "--ckpt_path", "logs/fit/ELU/version_0/checkpoints/best.ckpt")
+    assert code == 0, err
+    assert "Validation DataLoader 0: 100%" in out
