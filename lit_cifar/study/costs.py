@@ -45,15 +45,21 @@ class Cost:
 
 
 def reference(result: StudyResult) -> tuple[str, Measure]:
-    """The run that others are compared with, and the measure: those of the first primary question, or of the first.
+    """The run that others are compared with, and the measure of the gain.
 
-    Questions about logged values don't count.
+    They are those of the primary question, or of the first one, that compares two runs by a score. Without such a
+    question they are the first question's baseline, or the first run, and test accuracy.
     """
-    known = [question for question in result.study.questions if not is_logged(question.measure)]
-    questions = sorted(known, key=lambda question: not question.primary)
-    if not questions:
-        return next(iter(result.study.runs)), MEASURES["test_acc"]
-    return questions[0].baseline, MEASURES[questions[0].measure]
+    questions = sorted(result.study.questions, key=lambda question: not question.primary)
+    for question in questions:
+        if question.treatment != question.baseline and _is_score(question.measure, result):
+            return question.baseline, MEASURES[question.measure]
+    return questions[0].baseline if questions else next(iter(result.study.runs)), MEASURES["test_acc"]
+
+
+def _is_score(column: str, result: StudyResult) -> bool:
+    """Whether a column of the results says how good a run is: seconds and logged values don't."""
+    return column in result.summary and not is_logged(column) and MEASURES[column].timed is None
 
 
 def costs(result: StudyResult) -> list[Cost]:

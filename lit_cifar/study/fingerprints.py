@@ -14,11 +14,11 @@ import variants
 from lit_cifar.data.sources import Source
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "lightning", "lit_cifar", "builtins", "abc", "dataclasses")
-"""Packages whose code is told by their versions."""
+"""Packages whose code isn't digested, because their versions are kept."""
 
 
 def data_fingerprint(source: Source) -> str:
-    """A digest of all images, labels and class names. It chooses nothing, so it may read the test images."""
+    """A digest of all images, labels and class names. It reads the test images, but nothing is chosen by it."""
     digest = hashlib.blake2b(repr(source.class_names).encode("utf-8", "surrogateescape"), digest_size=8)
     for image_set in (source.train(), source.test()):
         digest.update(image_set.images.numpy())  # type: ignore[arg-type]

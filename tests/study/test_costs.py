@@ -66,6 +66,16 @@ def test_epochs_to_the_baselines_lowest_loss_of_the_same_seed(result: StudyResul
     assert [epochs_text(cost) for cost in (old, quick, weak)] == ["3", "2", "never"]
 
 
+@pytest.mark.parametrize("measure", ["epochs_to_reach", "seconds_per_epoch", "layers/anything"])
+def test_without_a_question_about_a_score_the_gain_is_test_accuracy(result: StudyResult, measure: str) -> None:
+    own = {"better": "lower", "margin": 0.1} if "/" in measure else {}
+    asked = Question.model_validate({"ask": "?", "treatment": "weak", "baseline": "quick", "measure": measure, **own})
+    other = replace(result, study=result.study.model_copy(update={"questions": [asked]}))
+    baseline, gain = reference(other)
+    assert (baseline, gain.label) == ("quick", "test accuracy")
+    assert [cost.run for cost in costs(other)] == ["old", "quick", "weak"]
+
+
 def test_seconds_are_those_of_runs_timed_alone(result: StudyResult) -> None:
     old, quick, _ = costs(result)
     assert quick.seconds.mean == pytest.approx(4.0)
