@@ -1,4 +1,4 @@
-"""That the benchmarks run and time the right thing; not what they find, which depends on the machine."""
+"""The benchmarks run and time the right thing. Their results depend on the machine and are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published tables are those that the records in docs/results/ give."""
+"""The published tables agree with the records in docs/results/."""
 
 from __future__ import annotations
 

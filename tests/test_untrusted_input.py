@@ -1,4 +1,4 @@
-"""Files that others made: used or refused by name, and never run."""
+"""Files from any source are used, or refused with their name; they never run code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `test` says about a network: every figure of test.json follows from what the network predicts."""
+"""The results of `test`: all values in test.json follow from the predictions."""
 
 from __future__ import annotations
 

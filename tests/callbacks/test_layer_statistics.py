@@ -1,4 +1,4 @@
-"""What is said of each layer, on networks where it is known."""
+"""Statistics of layers, for networks whose statistics are known."""
 
 from __future__ import annotations
 

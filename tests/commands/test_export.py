@@ -1,4 +1,4 @@
-"""`lit-cifar export` as a user types it, and its files as somebody uses them who has no lit_cifar."""
+"""`lit-cifar export` as a user types it, and its files without lit_cifar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pictures show: read back from the figures' axes."""
+"""What figures show, read from their axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where confirm runs go, and whether the learning rate that is found trains, beside a grid of others."""
+"""Confirm runs, and whether the learning rate that is found trains well compared with a grid of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the same runs both ways: as a stack, and each alone with Lightning's own callbacks."""
+"""Trains the same runs as a stack and one by one with Lightning's own callbacks."""
 
 from __future__ import annotations
 

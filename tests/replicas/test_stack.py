@@ -1,4 +1,4 @@
-"""A replica is a run: what a stack of them comes to is what each comes to alone."""
+"""A replica of a stack has the results of a single run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short way through an epoch is Lightning's own, seen from outside."""
+"""The shortened epoch loop does what Lightning's own loop does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our NAdam is torch's."""
+"""FusedNAdam takes the steps of torch's NAdam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tensors lie, and memory that is freed in every step."""
+"""Tensors that are neighbors in memory, and memory that is freed in every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's test leaves for the report."""
+"""The files that the test of a run keeps for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run costs beside what it gains."""
+"""Costs and gains of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run may do wrong without stopping the others, and what stops a study."""
+"""Failures of runs that don't stop the others, and failures that stop a study."""
 
 from __future__ import annotations
 

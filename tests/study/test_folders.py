@@ -1,4 +1,4 @@
-"""Each study has a folder of its own: comparisons don't overwrite each other."""
+"""Each study has its own folder, so studies don't overwrite each other."""
 
 from __future__ import annotations
 

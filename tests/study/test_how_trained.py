@@ -1,4 +1,4 @@
-"""What a report says about how its runs were trained."""
+"""The report says how its runs were trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a study looks, and what each look may spend of the error rate."""
+"""When a study looks at its results, and each look's share of the error rate."""
 
 from __future__ import annotations
 

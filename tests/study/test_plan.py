@@ -1,4 +1,4 @@
-"""Study files: what they mean, and what is said when they are wrong."""
+"""Study files: their meaning, and the messages for mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies from plan to results: run, killed, continued."""
+"""Studies from plan to results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that hang on a learning rate: made-up studies whose accuracies depend on it in a known way."""
+"""Answers that depend on a learning rate: made-up studies whose accuracies depend on it in a known way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: what is said when, and how often it is false."""
+"""Verdicts: when each answer is given, and how often it is false."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged and foreign checkpoints: one line each, bounded by what the file holds."""
+"""Damaged checkpoints, and checkpoints of other programs: one line each, and no more memory than the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes on one machine come to what one process comes to."""
+"""Two processes on one machine have the results of one process."""
 
 from __future__ import annotations
 

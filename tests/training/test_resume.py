@@ -1,4 +1,4 @@
-"""A run that is stopped and continued ends as one that never was."""
+"""A run that is stopped and continued ends like a run that was never stopped."""
 
 from __future__ import annotations
 

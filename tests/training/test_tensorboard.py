@@ -1,4 +1,4 @@
-"""What TensorBoard gets to see, read back from the files it reads."""
+"""What TensorBoard reads from the files of a run."""
 
 from __future__ import annotations
 

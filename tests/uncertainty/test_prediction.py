@@ -1,4 +1,4 @@
-"""Monte Carlo predictions: right in distribution, equal where masks are given, and the same however they are cut."""
+"""Monte Carlo predictions: right distribution, equal results for equal masks, whatever the batches are."""
 
 from __future__ import annotations
 

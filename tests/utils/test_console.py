@@ -1,4 +1,4 @@
-"""What sources say while they work: plain lines anywhere, a bar on a terminal only."""
+"""Messages of sources: plain lines, and a progress bar on a terminal."""
 
 from __future__ import annotations
 

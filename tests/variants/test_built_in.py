@@ -1,4 +1,4 @@
-"""What every variant promises, and what each built-in one is."""
+"""The contract of every variant, and the properties of each built-in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variants in a `variants/` folder of one's own: found by name, and imported only when they are named."""
+"""Variants in the user's `variants/` folder: found by name, and imported only when they are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variants as other packages bring them, small: every kind of network must be sound in all that we do with it."""
+"""Small variants like those of other packages, one of each kind of network."""
 
 from __future__ import annotations
 

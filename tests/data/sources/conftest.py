@@ -1,4 +1,4 @@
-"""A tiny CIFAR-10 archive, and a web server on this machine that gives it well, slowly, in pieces or not at all."""
+"""A tiny CIFAR-10 archive, and a local web server that sends it fast, slowly, in pieces or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`auto`: CIFAR-10 if it can be had soon, else synthetic images, and nobody is left in doubt which."""
+"""`auto`: CIFAR-10 if it is available soon, otherwise synthetic images with a warning."""
 
 from __future__ import annotations
 

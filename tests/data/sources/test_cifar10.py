@@ -1,4 +1,4 @@
-"""The official CIFAR-10: wherever its files are, they are checked before they are read."""
+"""The official CIFAR-10 files are verified before they are read, wherever they are."""
 
 from __future__ import annotations
 

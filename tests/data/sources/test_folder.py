@@ -1,4 +1,4 @@
-"""A folder of pictures: its layout is checked, its pictures are cached, its changes are noticed."""
+"""A folder of pictures: layouts, classes and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind and size become 32×32 RGB, upright and without surprises."""
+"""Pictures of every format and size become upright 32×32 RGB images."""
 
 from __future__ import annotations
 

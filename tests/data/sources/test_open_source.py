@@ -1,4 +1,4 @@
-"""The public face of the sources, and the contract they keep."""
+"""The public interface of the sources, and its contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in pictures: the same everywhere, balanced, drawn as described, and as hard as promised."""
+"""The built-in images: the same everywhere, balanced, drawn as described, and as difficult as promised."""
 
 from __future__ import annotations
 
