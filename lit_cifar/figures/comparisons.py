@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,9 @@ from lit_cifar.figures.canvas import (
     shortened,
     with_legend,
 )
+
+LABEL_LENGTH = 64
+"""Characters that fit into a line as wide as the figure."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def paired_differences(questions: Sequence[PairedDifference], data_source: str) 
         ax.spines["left"].set_visible(False)
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_formatter(FuncFormatter(_signed))
-        ax.set_xlabel(f"{unit}; better →")
+        ax.set_xlabel(textwrap.fill(f"{unit}; better\N{NO-BREAK SPACE}→", LABEL_LENGTH))
     return plain(figure)
 
 
@@ -93,7 +97,7 @@ def _difference(ax: Axes, height: float, number: int, question: PairedDifference
     ax.plot([question.low, question.high], [height, height], color=color, linewidth=3)
     ax.plot([question.margin] * 2, [height - 0.2, height + 0.2], color="black", linewidth=1, linestyle=":")
     ax.plot(question.mean, height, "D", color=color, markersize=9, markeredgecolor="white")
-    label = shortened(f"Q{number}: {question.label}", 56)
+    label = shortened(f"Q{number}: {question.label}", LABEL_LENGTH - len(question.verdict))
     beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": 10.5, "va": "bottom"}
     ax.text(0, height + 0.24, label, **beside, bbox={"color": "white", "pad": 1})
     ax.text(1, height + 0.24, question.verdict, **beside, ha="right", color=color, weight="bold")

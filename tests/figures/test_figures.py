@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -170,6 +171,14 @@ def test_paired_differences_share_an_axis_by_unit_and_better_is_to_the_right():
     assert line_data(epochs, 1)[0] == [-6, -2]
     assert line_data(epochs, 2)[0] == [-1, -1]
     assert line_data(epochs, 3)[0] == [-4]
+
+
+def test_the_label_of_a_long_measure_is_not_cut_off():
+    unit = "test accuracy, epoch chosen by validation accuracy (percentage points)"
+    [ax] = figures.paired_differences([dataclasses.replace(DIFFERENCES[0], unit=unit)], SOURCE).axes
+    drawn(ax.figure)
+    extent = ax.xaxis.label.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= ax.figure.bbox.width
 
 
 def test_paired_differences_without_any_pair_can_be_drawn():
