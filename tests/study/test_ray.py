@@ -30,8 +30,9 @@ def test_a_ray_cluster_of_two_workers_gives_the_same_results(
     arguments = [*arguments, *stacks]
     options = [str(argument) for argument in arguments]
     command = [sys.executable, "-m", "lit_cifar", "compare", *options]
-    subprocess.run([*command, "--ray", "local", "--workers", "2", "--output", "on_ray"], check=True, timeout=300)  # noqa: S603
-    assert lit_cifar("compare", *arguments, "--workers", 0, "--output", "here")[0] == 0
+    on_ray = [*command, "--ray", "local", "--workers", "2", "--output", "on_ray"]
+    assert subprocess.run(on_ray, check=False, timeout=300).returncode == 3  # noqa: S603 - one of its runs explodes
+    assert lit_cifar("compare", *arguments, "--workers", 0, "--output", "here")[0] == 3
     pd.testing.assert_frame_equal(results(workspace / "on_ray"), results(workspace / "here"))
     written = [
         sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.name.startswith("events"))

@@ -25,7 +25,7 @@ questions:
   - {ask: "MC?", treatment: AlphaDropout, baseline: AlphaDropout, measure: mc_test_acc, baseline_measure: test_acc}
   - {ask: "Does exploding help?", treatment: exploding, baseline: ELU}
 """
-TIMES = ["seconds", "seconds_per_epoch", "train_seconds", "test_seconds", "mc_test_seconds"]
+TIMES = ["seconds", "seconds_per_epoch", "train_seconds", "test_seconds", "mc_test_seconds", "stack_seconds"]
 Run = Callable[..., tuple[int, str, str]]
 
 
