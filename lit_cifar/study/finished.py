@@ -71,9 +71,17 @@ def finished(run: PlannedRun, study_folder: Path) -> Finished | None:
     except DAMAGED as error:
         say(f"{run.label}: {reading} is damaged ({_in_a_line(error)}). The run is repeated.")
         return None
-    changed = ["plan"] if result.fingerprint != run.fingerprint else []
-    changed += [what for what, digest in run.made_from.items() if result.made_from.get(what, digest) != digest]
-    return Finished(result.row, tuple(changed))
+    return Finished(result.row, tuple(_changed(result, run)))
+
+
+def changed_since(run: PlannedRun, study_folder: Path) -> tuple[str, ...]:
+    """Those of `plan`, `data` and `code` that have changed since a run was finished; none if it has to be repeated."""
+    path = study_folder / run.folder / "result.json"
+    try:
+        result = _Result.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except DAMAGED:
+        return ()
+    return tuple(_changed(result, run)) if result.row["status"] == "ok" else ()
 
 
 def kept_row(run: PlannedRun, study_folder: Path) -> Row | None:
@@ -137,6 +145,12 @@ class _Result(BaseModel):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{column} is {value!r}, not a number")
         return row
+
+
+def _changed(result: _Result, run: PlannedRun) -> Iterator[str]:
+    if result.fingerprint != run.fingerprint:
+        yield "plan"
+    yield from (what for what, digest in run.made_from.items() if result.made_from.get(what, digest) != digest)
 
 
 def _files(run: PlannedRun, folder: Path) -> Iterator[Path]:

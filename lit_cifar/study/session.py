@@ -14,7 +14,7 @@ from rich.console import Console
 from lit_cifar.study import timing
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.clock import Clock
-from lit_cifar.study.engines.base import Engine, run_all, run_here
+from lit_cifar.study.engines.base import Engine, check_unchanged, run_all, run_here
 from lit_cifar.study.environment import environment
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
@@ -102,6 +102,9 @@ class Session:
         Raises:
             OutOfTime: If the time budget is over; the rounds that are finished are kept.
         """
+        if not self.fresh:  # before it takes minutes, not after
+            seeds = range(self.study.most_seeds)
+            check_unchanged(self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds)), self.folder)
         planned = plan_runs(self.study, self.data.arguments, seeds=range(timing.ROUNDS), names=names)
         rounds = [replace(run, kind="timing") for run in self.prepared(planned)]
         self._do(in_turn(rounds), engine=run_here)

@@ -70,6 +70,9 @@ def test_runs_of_questions_about_seconds_are_timed_once(
     assert code == 0, err
     assert {path: path.stat().st_mtime_ns for path in timed} == timed
     assert [line for line in again.splitlines() if line.startswith("Q")] == [first, second, third]
+    code, _, err = lit_cifar(*arguments, "--max_epochs", 2)  # refused before anything is timed
+    assert code == 1
+    assert "Changed since: the settings of ELU, dropout, other." in err
     assert lit_cifar("judge", "s", "--keep", "record")[0] == 0
     table = pd.read_csv("record/timings.csv")
     assert table.groupby("run")["round"].apply(list).to_dict() == {"ELU": [*range(3)], "dropout": [*range(3)]}

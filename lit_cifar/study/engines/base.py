@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lit_cifar.study.finished import Finished, Row, finished
+from lit_cifar.study.finished import Row, changed_since, finished
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report, execute
 from lit_cifar.utils.errors import UserError
@@ -34,10 +34,9 @@ def run_all(
         UserError: If settings, data or code have changed since, and `fresh` is false.
     """
     silence_lightning()
+    if not fresh:
+        check_unchanged(runs, study_folder)
     found = [(run, finished(run, study_folder)) for run in runs]
-    outdated = [(run, result) for run, result in found if result and result.changed]
-    if outdated and not fresh:
-        raise UserError(_changed(outdated, study_folder))
     usable = [(run, result.row) for run, result in found if result and not result.changed]
     yield from ((run, row, False) for run, row in usable)
     done = {id(run) for run, _ in usable}
@@ -45,16 +44,27 @@ def run_all(
         yield from engine(left, study_folder, report)
 
 
+def check_unchanged(runs: Sequence[PlannedRun], study_folder: Path) -> None:
+    """Check that finished runs fit today's settings, data and code.
+
+    Raises:
+        UserError: If they don't.
+    """
+    changed = [(run, parts) for run in runs if (parts := changed_since(run, study_folder))]
+    if changed:
+        raise UserError(_changed(changed, study_folder))
+
+
 def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
     """Execute the runs one after the other in this process."""
     yield from ((run, execute(run, study_folder, report), True) for run in runs)
 
 
-def _changed(outdated: Sequence[tuple[PlannedRun, Finished]], folder: Path) -> str:
+def _changed(outdated: Sequence[tuple[PlannedRun, Sequence[str]]], folder: Path) -> str:
     """An error message with what has changed since some runs were finished."""
-    parts = ["the images"] if any("data" in result.changed for _, result in outdated) else []
+    parts = ["the images"] if any("data" in changed for _, changed in outdated) else []
     for what, words in {"code": "the code", "plan": "the settings"}.items():
-        if names := dict.fromkeys(run.name for run, result in outdated if what in result.changed):
+        if names := dict.fromkeys(run.name for run, changed in outdated if what in changed):
             parts.append(f"{words} of {', '.join(names)}")
     return (
         f"{len(outdated)} finished runs in {folder} don't fit any more. Changed since: {'; '.join(parts)}. Old "
