@@ -181,7 +181,7 @@ def typed_commands() -> dict[str, set[str]]:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in "".join(blocks(text, "") + blocks(text, "powershell")).splitlines():
             name, *words = line.partition("#")[0].split() or [""]
-            if name == "lit-cifar":
+            if name == "lit-cifar" and not words[0].startswith("--"):
                 found.setdefault(words[0], set()).update(word for word in words if word.startswith("--"))
     return found
 

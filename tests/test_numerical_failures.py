@@ -70,9 +70,9 @@ def test_batch_norm_and_a_last_batch_of_one(fit: Callable[..., tuple[int, str]])
 @pytest.mark.parametrize(
     ("counts", "options", "message"),
     [
-        ({"a": 1, "b": 1}, ("--data.val_size", 1), "val_size=1 is too large"),
+        ({"a": 1, "b": 1}, ("--data.val_size", 1), "--data.val_size 1 is too large"),
         ({"a": 8, "b": 0}, ("--data.val_size", 2), "No pictures in train/b"),
-        ({"a": 8, "b": 8}, ("--data.val_size", 4, "--data.batch_size", 1), "batch_size=1 is too small"),
+        ({"a": 8, "b": 8}, ("--data.val_size", 4, "--data.batch_size", 1), "--data.batch_size 1 is too small"),
     ],
 )
 def test_what_can_not_work_is_explained(

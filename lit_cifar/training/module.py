@@ -153,8 +153,9 @@ class LitClassifier(LightningModule):
 
     def _terms_of_loss(self, data: Any) -> tuple[str, ...]:
         images = data.example_batch()[0]
-        few = images[:2] if images.dim() == 4 else images[:, :2]
-        extra = extra_of(self.built(), few.to(self.device))
+        axis = images.dim() - 4  # a stack's batches have an axis more
+        two = images.narrow(axis, 0, 1).repeat_interleave(2, axis)  # batch normalization needs two
+        extra = extra_of(self.built(), two.to(self.device))
         return check_loss(loss_in(self.loss_function), len(self.class_names), soft=data.mixup > 0, extra=extra)
 
     def build(self, class_names: Sequence[str], scale: Scale) -> nn.Sequential:

@@ -136,5 +136,5 @@ def test_accumulation_that_begins_later(pictures: Path, traced: list[int]) -> No
             trainer.accumulate_grad_batches = trainer.current_epoch + 1
 
     eager, compiled, _, _ = both(pictures, lambda _: (LitClassifier, [Accumulates()]))
-    assert len(traced) == 1 + 5  # the trial, and the full batches of the first epoch
+    assert len(traced) == 2 + 5  # two trials, and the full batches of the first epoch
     torch.testing.assert_close(compiled.state_dict(), eager.state_dict(), rtol=1e-9, atol=1e-12)

@@ -69,7 +69,6 @@ def parser() -> OneLineErrorParser:
         ("--depth 3", "There is no option --depth. Did you mean --model.variant.depth?"),
         ("--trainer.max_epochz 3", "There is no option --trainer.max_epochz. Did you mean --trainer.max_epochs?"),
         ("--trainer.max_epochs abc", "--trainer.max_epochs abc: give a whole number or null."),
-        ("--data.source cifar", "--data.source cifar: give one of cifar10, huggingface, folder, synthetic, auto."),
         ("--model.variant SLU", "Unknown variant 'SLU'. Did you mean 'SELU'?"),
     ],
 )
