@@ -36,6 +36,7 @@ def counter(epochs: int, log: Path, name: str) -> list[object]:
     return [sys.executable, "-c", COUNTER, epochs, log, name]
 
 
+@pytest.mark.slow
 def test_contenders_work_in_turns_and_only_while_they_are_timed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     found = in_turns({name: counter(3, log, name) for name in ("a", "b")}, repeats=2)

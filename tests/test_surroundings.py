@@ -64,6 +64,7 @@ def test_too_little_address_space_is_said(tmp_path: Path) -> None:
     assert "not enough memory (`ulimit -v` allows 1.9 GiB" in one_line(run("sh", "-c", shell, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_variables_of_others_do_not_matter(fit: list[object], tmp_path: Path) -> None:
     variables = {"MPLBACKEND": "module://no_such_module", "OMP_NUM_THREADS": "many", "SLURM_NTASKS": "4"}
     done = run(*fit, cwd=tmp_path, **variables, SLURM_JOB_ID="1", SLURM_JOB_NAME="job", MASTER_PORT="garbage")

@@ -99,6 +99,7 @@ def weights_of(path: str) -> dict[str, torch.Tensor]:
     return torch.load(f"logs/fit/BatchNorm/{path}", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_an_exponential_average_is_in_the_checkpoint_and_goes_on_after_a_stop(fit: Run) -> None:
     config = with_callback("EMAWeightAveraging", decay=0.9)
     assert fit("--config", config, "--trainer.max_epochs", 3)[0] == 0

@@ -155,6 +155,7 @@ def test_a_compiled_step_freezes_and_trains_the_same_layers(five_classes: Path) 
                 torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_can_be_the_donor_and_a_stopped_run_goes_on(
     five_classes: Path, workspace: Path, lit_cifar: Any, no_figures: None
 ) -> None:

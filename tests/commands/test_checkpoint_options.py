@@ -65,6 +65,7 @@ def test_a_variant_whose_file_is_gone_is_one_line(mine: Path, lit_cifar: Run) ->
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_pictures_of_another_size(lit_cifar: Run, on_pictures: list[object], workspace: Path, pictures: Path) -> None:
     """Networks, checkpoints, test, predict and export carry the size."""
     small = ("--model.variant", "AlphaDropout", "--model.variant.depth", 2, "--data.image_size", 48)

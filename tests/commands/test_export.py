@@ -41,6 +41,7 @@ def checkpoint(lit_cifar: Run, on_pictures: list[object], workspace: Path) -> Pa
     return Path("logs/fit/SELU/version_0/checkpoints/best.ckpt")
 
 
+@pytest.mark.slow
 def test_the_page_shows_how_to_use_each_file_without_lit_cifar(
     checkpoint: Path, lit_cifar: Run, pictures: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

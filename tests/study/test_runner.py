@@ -130,6 +130,7 @@ def test_a_changed_plan_is_run_anew_when_asked_for(lit_cifar: Run, arguments: li
     assert results(folder).dropna(subset="epochs")["epochs"].max() == 1
 
 
+@pytest.mark.slow
 def test_auto_is_chosen_once_and_said_in_every_artifact(
     lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

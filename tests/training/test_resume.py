@@ -130,6 +130,7 @@ def test_a_closed_terminal_stops_a_run_unless_it_ignores_that(
     assert code == (0 if ignored else 129), err
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_folder(
     options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
