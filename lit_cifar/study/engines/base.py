@@ -34,9 +34,9 @@ def run_all(
         UserError: If settings, data or code have changed since, and `fresh` is false.
     """
     silence_lightning()
-    if not fresh:
-        check_unchanged(runs, study_folder)
     found = [(run, finished(run, study_folder)) for run in runs]
+    if not fresh:
+        _refuse([(run, result.changed) for run, result in found if result and result.changed], study_folder)
     usable = [(run, result.row) for run, result in found if result and not result.changed]
     yield from ((run, row, False) for run, row in usable)
     done = {id(run) for run, _ in usable}
@@ -50,9 +50,7 @@ def check_unchanged(runs: Sequence[PlannedRun], study_folder: Path) -> None:
     Raises:
         UserError: If they don't.
     """
-    changed = [(run, parts) for run in runs if (parts := changed_since(run, study_folder))]
-    if changed:
-        raise UserError(_changed(changed, study_folder))
+    _refuse([(run, changed) for run in runs if (changed := changed_since(run, study_folder))], study_folder)
 
 
 def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:
@@ -60,13 +58,15 @@ def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> 
     yield from ((run, execute(run, study_folder, report), True) for run in runs)
 
 
-def _changed(outdated: Sequence[tuple[PlannedRun, Sequence[str]]], folder: Path) -> str:
-    """An error message with what has changed since some runs were finished."""
+def _refuse(outdated: Sequence[tuple[PlannedRun, Sequence[str]]], folder: Path) -> None:
+    """Say what has changed since some runs were finished, if there are any."""
+    if not outdated:
+        return
     parts = ["the images"] if any("data" in changed for _, changed in outdated) else []
     for what, words in {"code": "the code", "plan": "the settings"}.items():
         if names := dict.fromkeys(run.name for run, changed in outdated if what in changed):
             parts.append(f"{words} of {', '.join(names)}")
-    return (
+    raise UserError(
         f"{len(outdated)} finished runs in {folder} don't fit any more. Changed since: {'; '.join(parts)}. Old "
         "and new results must not be mixed: repeat these runs (fresh=True), or choose another folder (folder=…)."
     )
