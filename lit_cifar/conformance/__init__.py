@@ -40,8 +40,9 @@ from lit_cifar.conformance.other_ways import (
     trains_in_a_stack_as_alone,
     works_in_another_process,
 )
+from lit_cifar.conformance.outcomes import outcomes
 from lit_cifar.conformance.sources import SOURCE_CHECKS, SourceCheck, source_results
-from variants import Variant, describe
+from variants import Variant
 
 __all__ = [
     "CHECKS",
@@ -82,12 +83,4 @@ def results(variant_class: type[Variant], *, slow: bool = False) -> Iterator[tup
         variant_class: The class to check.
         slow: Whether to run `SLOW_CHECKS`, too.
     """
-    for check in (*CHECKS, *(SLOW_CHECKS if slow else ())):
-        try:
-            check(variant_class)
-            reason = ""
-        except ConformanceError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's class does, the other checks go on
-            reason = describe(error)
-        yield (check.__doc__ or "").partition("\n")[0].rstrip("."), reason
+    return outcomes((*CHECKS, *(SLOW_CHECKS if slow else ())), variant_class)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from lit_cifar.conformance.networks import ConformanceError, require
+from lit_cifar.conformance.networks import require
+from lit_cifar.conformance.outcomes import outcomes
 from lit_cifar.data.sources import ImageSet, Source
-from variants import describe
 
 SourceCheck = Callable[[Source], None]
 
@@ -94,15 +94,7 @@ SOURCE_CHECKS: tuple[SourceCheck, ...] = (
 
 def source_results(source: Source) -> Iterator[tuple[str, str]]:
     """Each requirement in turn, and the reason why it isn't met: an empty string if it is."""
-    for check in SOURCE_CHECKS:
-        try:
-            check(source)
-            reason = ""
-        except ConformanceError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's class does, the other checks go on
-            reason = describe(error)
-        yield (check.__doc__ or "").rstrip("."), reason
+    return outcomes(SOURCE_CHECKS, source)
 
 
 def _splits(source: Source) -> dict[str, ImageSet]:
