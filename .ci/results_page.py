@@ -1,8 +1,13 @@
-"""Fill docs/results.md from the records in docs/results/, or check that it says what they give.
+"""Fill docs/results.md and docs/chapter11.md from the records in docs/results/, or check that they say what these give.
 
-`python .ci/results_page.py` writes the tables and figures, `--check` only compares the tables. A part of the page
-between `<!-- record NAME -->` and `<!-- end -->` is made from `docs/results/NAME/`, which `lit-cifar judge FOLDER
---keep` writes. A study without a record is said not to have been run.
+`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Two kinds of parts,
+which end at `<!-- end -->`, are made from `docs/results/NAME/`, which `lit-cifar judge FOLDER --keep` writes:
+
+- `<!-- record NAME -->`: the whole study, with its figures;
+- `<!-- answers NAME 2,3 -->`: the answers to its second and third question, or to all if no numbers are given. The
+  figure of all answers follows that to the first question, so that a page shows it once.
+
+A study without a record is said not to have been run.
 """
 
 from __future__ import annotations
@@ -10,73 +15,121 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.record import read_record
 from lit_cifar.study.report.page import ReportFigure
-from lit_cifar.study.report.published import published_figures, published_text
+from lit_cifar.study.report.published import published_answers, published_figures, published_text
 from lit_cifar.study.result import StudyResult
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PART = re.compile(r"(<!-- record (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("results.md", "chapter11.md")
+PART = re.compile(r"(<!-- (record|answers) (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+HEADING = re.compile(r"^## (.+)\n\n<!-- record (\S+) -->", re.MULTILINE)
+FIGURE = re.compile(r"\n\n!\[[^\n]*")
 
 
-def kept(docs: Path) -> dict[str, StudyResult]:
-    """The outcome of each study that is kept, judged anew."""
-    folders = sorted(path for path in (docs / "results").glob("*") if path.is_dir())
-    return {folder.name: judge_again(read_record(folder)) for folder in folders}
+@dataclass(frozen=True)
+class Kept:
+    """A study that is kept: its outcome, judged anew, its figures if they were drawn, and where the page shows it."""
+
+    name: str
+    result: StudyResult
+    figures: Sequence[ReportFigure]
+    link: str
+
+    def record(self) -> str:
+        """The whole study."""
+        return "\n\n".join([published_text(self.result), *map(self.shown, self.figures)])
+
+    def answers(self, given: str | None) -> str:
+        """The answers to some of its questions, given as "2,3", or to all."""
+        numbers = [int(number) for number in given.split(",")] if given else range(1, len(self.result.answers) + 1)
+        figure = [self.shown(figure) for figure in self.figures[:1] if 1 in numbers]
+        more = f"Runs, costs and figures: [results]({self.link})."
+        return "\n\n".join([published_answers(self.result, numbers), *figure, more])
+
+    def shown(self, figure: ReportFigure) -> str:
+        """The line that shows a figure."""
+        return f"![{figure.alt}](images/results/{self.file_name(figure)})"
+
+    def file_name(self, figure: ReportFigure) -> str:
+        return f"{self.name}_{figure.name}.png"
 
 
-def filled(page: str, results: dict[str, StudyResult], *, images: Path | None = None) -> str:
-    """The page with its parts made anew.
+def kept(docs: Path, *, draw: bool) -> dict[str, Kept]:
+    """All studies that are kept.
 
     Args:
-        page: The page.
-        results: The outcome of each study that is kept.
-        images: Where to write figures, which takes a while; None leaves them out.
+        docs: The folder of the pages.
+        draw: Whether to draw the figures, which takes a while.
 
     Raises:
-        SystemExit: If a study is kept that the page has no part for.
+        SystemExit: If a study is kept that docs/results.md has no part for.
     """
-    if missing := sorted(set(results) - {name for _, name, _ in PART.findall(page)}):
-        raise SystemExit(f"docs/results.md has no part <!-- record {missing[0]} -->.")
-    return PART.sub(lambda part: f"{part[1]}{_text(part[2], results, images)}\n{part[3]}", page)
+    headings = {name: heading for heading, name in HEADING.findall((docs / "results.md").read_text(encoding="utf-8"))}
+    studies = {}
+    for folder in sorted(path for path in (docs / "results").glob("*") if path.is_dir()):
+        name, result = folder.name, judge_again(read_record(folder))
+        if name not in headings:
+            raise SystemExit(f"docs/results.md has no part <!-- record {name} --> below a heading.")
+        link = f"results.md#{re.sub(r'[^a-z0-9]+', '-', headings[name].lower())}"
+        studies[name] = Kept(name, result, published_figures(result) if draw else (), link)
+    return studies
 
 
-def _text(name: str, results: dict[str, StudyResult], images: Path | None) -> str:
-    if name not in results:
-        return f"Not yet run in full: `lit-cifar compare --study {name}`."
-    shown = published_figures(results[name]) if images else []
-    return "\n\n".join([published_text(results[name]), *(_shown(figure, name, images) for figure in shown if images)])
+def filled(page: str, studies: Mapping[str, Kept]) -> str:
+    """The page with its parts made anew."""
 
+    def part(found: re.Match[str]) -> str:
+        start, kind, name, numbers, end = found.groups()
+        if (study := studies.get(name)) is None:
+            text = f"Not yet run in full: `lit-cifar compare --study {name}`."
+        else:
+            text = study.record() if kind == "record" else study.answers(numbers)
+        return f"{start}{text}\n{end}"
 
-def _shown(figure: ReportFigure, name: str, images: Path) -> str:
-    """Write a figure; the line that shows it."""
-    file = images / f"{name}_{figure.name}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(figure.png)
-    return f"![{figure.alt}](images/results/{file.name})"
+    return PART.sub(part, page)
 
 
 def without_figures(page: str) -> str:
     """The page without the figures in its parts."""
-    return PART.sub(lambda part: re.sub(r"\n\n!\[.*", "", part[0]), page)
+    return PART.sub(lambda part: FIGURE.sub("", part[0]), page)
+
+
+def write(docs: Path) -> None:
+    """Make the pages and the figures anew."""
+    studies = kept(docs, draw=True)
+    images = docs / "images/results"
+    images.mkdir(parents=True, exist_ok=True)
+    for study in studies.values():
+        for figure in study.figures:
+            (images / study.file_name(figure)).write_bytes(figure.png)
+    for name in PAGES:
+        page = (docs / name).read_text(encoding="utf-8")
+        (docs / name).write_text(filled(page, studies), encoding="utf-8")
+    print(f"Records: {', '.join(studies) or 'none'}.")
+
+
+def check(docs: Path) -> int:
+    """1 if a page doesn't say what the records give."""
+    studies = kept(docs, draw=False)
+    pages = {name: without_figures((docs / name).read_text(encoding="utf-8")) for name in PAGES}
+    old = [name for name, page in pages.items() if filled(page, studies) != page]
+    print(f"Not up to date: {', '.join(old)}." if old else "The pages say what the records give.")
+    return int(bool(old))
 
 
 def main(arguments: list[str], docs: Path = DOCS) -> int:
-    """Fill or check the page; 1 if its tables aren't those of the records."""
-    parser = argparse.ArgumentParser(description="Fill docs/results.md from docs/results/.")
-    parser.add_argument("--check", action="store_true", help="Compare the tables only.")
-    check = parser.parse_args(arguments).check
-    results, path = kept(docs), docs / "results.md"
-    page = path.read_text(encoding="utf-8")
-    if check:
-        is_true = filled(without_figures(page), results) == without_figures(page)
-        print("docs/results.md is what the records give." if is_true else "docs/results.md isn't up to date.")
-        return int(not is_true)
-    path.write_text(filled(page, results, images=docs / "images/results"), encoding="utf-8")
-    print(f"docs/results.md: {', '.join(results) or 'no record'}")
+    """Fill or check the pages."""
+    parser = argparse.ArgumentParser(description="Fill docs/results.md and docs/chapter11.md from docs/results/.")
+    parser.add_argument("--check", action="store_true", help="Compare the texts only.")
+    if parser.parse_args(arguments).check:
+        return check(docs)
+    write(docs)
     return 0
 
 

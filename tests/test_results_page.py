@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,9 +17,11 @@ from lit_cifar.study.report import figures
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.shipped import shipped_studies
+from lit_cifar.study.study_file import load_study
 
 ROOT = Path(__file__).parent.parent
-PAGE = "# Results\n\n<!-- record tiny -->\n<!-- end -->\n\nText.\n\n<!-- record other -->\n<!-- end -->\n"
+PAGE = "# Results\n\n## A study\n\n<!-- record tiny -->\n<!-- end -->\n\nText.\n\n<!-- record other -->\n<!-- end -->\n"
+CHAPTER = "# Chapter\n\n<!-- answers tiny 1 -->\n<!-- end -->\n\n<!-- answers other -->\nOld.\n<!-- end -->\n\nEnd.\n"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,7 @@ def results_page() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
@@ -68,6 +72,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(figures, "DPI", 20)
     write_record(findings(), tmp_path / "results/tiny")
     (tmp_path / "results.md").write_text(PAGE)
+    (tmp_path / "chapter11.md").write_text(CHAPTER)
     return tmp_path
 
 
@@ -98,6 +103,29 @@ def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
     assert results_page.main(["--check"], docs) == 0
 
 
+def test_a_record_gives_the_chapter_its_verdicts(results_page: ModuleType, docs: Path) -> None:
+    assert results_page.main([], docs) == 0
+    page = (docs / "chapter11.md").read_text(encoding="utf-8")
+    assert re.search(
+        r"<!-- answers tiny 1 -->\n- Is new better\? \*\*Yes\*\*: \+3\.75 points \[\+\S+, \+\S+\] \(4 seeds\)\.\n\n"
+        r"!\[.+\]\(images/results/tiny_paired_differences\.png\)\n\n"
+        r"Runs, costs and figures: \[results\]\(results\.md#a-study\)\.\n<!-- end -->",
+        page,
+    ), page
+    assert "Not yet run in full: `lit-cifar compare --study other`.\n<!-- end -->\n\nEnd." in page
+    (docs / "chapter11.md").write_text(page.replace("+3.75", "+3.85"))
+    assert results_page.main(["--check"], docs) == 1
+
+
+def test_the_chapter_asks_for_questions_that_there_are() -> None:
+    page = (ROOT / "docs/chapter11.md").read_text(encoding="utf-8")
+    asked = re.findall(r"<!-- answers (\S+)(?: (\S+))? -->", page)
+    assert {name for name, _ in asked} <= set(shipped_studies())
+    for name, numbers in asked:
+        questions = len(load_study(name).questions)
+        assert all(1 <= int(number) <= questions for number in numbers.split(",") if number)
+
+
 def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_page, "published_figures", lambda _: [])
     results_page.main([], docs)
@@ -112,7 +140,7 @@ def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monke
 
 def test_a_study_without_a_part_is_an_error(results_page: ModuleType, docs: Path) -> None:
     (docs / "results.md").write_text("# Results\n")
-    with pytest.raises(SystemExit, match="no part <!-- record tiny -->"):
+    with pytest.raises(SystemExit, match="no part <!-- record tiny --> below"):
         results_page.main([], docs)
 
 

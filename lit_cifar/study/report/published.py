@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -30,6 +30,26 @@ def published_text(result: StudyResult) -> str:
     tables[tuple(costs.header)] = [[str(cell) for cell in row] for row in costs.rows]
     parts = [_about(result), *(_markdown(header, rows) for header, rows in tables.items() if rows)]
     return "\n\n".join(parts)
+
+
+def published_answers(result: StudyResult, numbers: Iterable[int]) -> str:
+    """Some of a study's answers as a list in Markdown.
+
+    Args:
+        result: The study.
+        numbers: Which of its questions, counted from 1.
+    """
+    answers = [result.answers[number - 1] for number in numbers]
+    return "\n".join(f"- {_sentence(answer)}" for answer in answers)
+
+
+def _sentence(answer: Answer) -> str:
+    comparison = answer.verdict.comparison
+    pairs = count(comparison.n, answer.pair)
+    rates = "" if answer.firmness is None else ", firm" if answer.firmness.firm else ", not firm"
+    return f"{answer.question.ask} **{answer.verdict.answer.capitalize()}**: " + (
+        f"{effect_cell(answer.measure, comparison)} ({pairs}{rates})."
+    )
 
 
 def published_figures(result: StudyResult) -> list[ReportFigure]:
