@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import time
 import warnings
@@ -35,6 +36,14 @@ BEFORE_BACKWARD = ("on_before_zero_grad", "optimizer_zero_grad", "on_before_back
 
 HINTS = (r"\s*TensorFloat32 tensor cores .* available but not enabled", r"\s*Online softmax is disabled")
 """Warnings of Inductor about choices that were made on purpose, such as `matmul_precision`."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for torch's warning that it keeps no further version of `_gradients`, which `CompiledGradients` expects."""
+    return not all(part in record.getMessage() for part in ("recompile_limit", f"'{_gradients.__name__}'"))
+
+
+logging.getLogger("torch._dynamo.convert_frame").addFilter(_is_news)
 
 Tensors = Mapping[str, Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from types import SimpleNamespace
 
@@ -149,9 +150,24 @@ def test_matrix_products_do_not_add_biases() -> None:
 
 
 @torch._dynamo.config.patch(recompile_limit=1)
-def test_more_kinds_of_networks_than_torch_keeps_compiled() -> None:
+def test_more_kinds_of_networks_than_torch_keeps_compiled_without_a_warning() -> None:
+    warned = _Records()
+    logging.getLogger("torch._dynamo.convert_frame").addHandler(warned)
     batch = torch.rand(4, 3, 32, 32), torch.arange(4)
     for width in (2, 3):
         network = nn.Sequential(nn.Flatten(), nn.Linear(3072, width), nn.Linear(width, 10))
         loss, _, _ = CompiledGradients(network, loss_and_totals, batch)(batch)
         assert loss.isfinite()
+    logging.getLogger("torch._dynamo.convert_frame").removeHandler(warned)
+    assert not warned.messages
+
+
+class _Records(logging.Handler):
+    """Keeps the messages of a logger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
