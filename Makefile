@@ -95,7 +95,7 @@ docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into si
 	$(BIN)/python .ci/commands_page.py
 	$(BIN)/zensical build --clean --strict
 
-results: $(INSTALLED)  ## Fill docs/results.md and docs/chapter11.md from the records in docs/results/
+results: $(INSTALLED)  ## Fill the pages from the records in docs/results/
 	$(BIN)/python .ci/results_page.py
 
 release-check: $(INSTALLED_DEV)  ## Build sdist and wheel, install the wheel in a fresh environment, and use it there

@@ -1,11 +1,12 @@
-"""Fill docs/results.md and docs/chapter11.md from the records in docs/results/, or check that they say what these give.
+"""Fill pages from the records in docs/results/, or check that they say what these give.
 
-`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Two kinds of parts,
+`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Parts of three kinds,
 which end at `<!-- end -->`, are made from `docs/results/NAME/`, which `lit-cifar judge FOLDER --keep` writes:
 
 - `<!-- record NAME -->`: the whole study, with its figures;
 - `<!-- answers NAME 2,3 -->`: the answers to its second and third question, or to all if no numbers are given. The
-  figure of all answers follows that to the first question, so that a page shows it once.
+  figure of all answers follows that to the first question, so that a page shows it once;
+- `<!-- list NAME 2,3 -->`: the answers alone.
 
 A study without a record is said not to have been run.
 """
@@ -26,8 +27,8 @@ from lit_cifar.study.report.published import published_answers, published_figure
 from lit_cifar.study.result import StudyResult
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("results.md", "chapter11.md")
-PART = re.compile(r"(<!-- (record|answers) (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("results.md", "chapter11.md", "../README.md")
+PART = re.compile(r"(<!-- (record|answers|list) (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 HEADING = re.compile(r"^## (.+)\n\n<!-- record (\S+) -->", re.MULTILINE)
 FIGURE = re.compile(r"\n\n!\[[^\n]*")
 
@@ -45,9 +46,8 @@ class Kept:
         """The whole study."""
         return "\n\n".join([published_text(self.result), *map(self.shown, self.figures)])
 
-    def answers(self, given: str | None) -> str:
-        """The answers to some of its questions, given as "2,3", or to all."""
-        numbers = [int(number) for number in given.split(",")] if given else range(1, len(self.result.answers) + 1)
+    def answers(self, numbers: Sequence[int]) -> str:
+        """The answers to some of its questions, counted from 1, with a figure and a link."""
         figure = [self.shown(figure) for figure in self.figures[:1] if 1 in numbers]
         more = f"Runs, costs and figures: [results]({self.link})."
         return "\n\n".join([published_answers(self.result, numbers), *figure, more])
@@ -88,8 +88,11 @@ def filled(page: str, studies: Mapping[str, Kept]) -> str:
         start, kind, name, numbers, end = found.groups()
         if (study := studies.get(name)) is None:
             text = f"Not yet run in full: `lit-cifar compare --study {name}`."
+        elif kind == "record":
+            text = study.record()
         else:
-            text = study.record() if kind == "record" else study.answers(numbers)
+            asked = range(1, len(study.result.answers) + 1) if numbers is None else [int(n) for n in numbers.split(",")]
+            text = study.answers(asked) if kind == "answers" else published_answers(study.result, asked)
         return f"{start}{text}\n{end}"
 
     return PART.sub(part, page)
@@ -125,7 +128,7 @@ def check(docs: Path) -> int:
 
 def main(arguments: list[str], docs: Path = DOCS) -> int:
     """Fill or check the pages."""
-    parser = argparse.ArgumentParser(description="Fill docs/results.md and docs/chapter11.md from docs/results/.")
+    parser = argparse.ArgumentParser(description="Fill pages from the records in docs/results/.")
     parser.add_argument("--check", action="store_true", help="Compare the texts only.")
     if parser.parse_args(arguments).check:
         return check(docs)

@@ -70,10 +70,12 @@ def findings() -> Findings:
 @pytest.fixture
 def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(figures, "DPI", 20)
-    write_record(findings(), tmp_path / "results/tiny")
-    (tmp_path / "results.md").write_text(PAGE)
-    (tmp_path / "chapter11.md").write_text(CHAPTER)
-    return tmp_path
+    folder = tmp_path / "docs"
+    write_record(findings(), folder / "results/tiny")
+    (folder / "results.md").write_text(PAGE)
+    (folder / "chapter11.md").write_text(CHAPTER)
+    (tmp_path / "README.md").write_text("<!-- list tiny 1 -->\n<!-- end -->\n")
+    return folder
 
 
 def test_the_page_is_what_the_records_give(results_page: ModuleType) -> None:
@@ -103,7 +105,7 @@ def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
     assert results_page.main(["--check"], docs) == 0
 
 
-def test_a_record_gives_the_chapter_its_verdicts(results_page: ModuleType, docs: Path) -> None:
+def test_a_record_gives_other_pages_its_answers(results_page: ModuleType, docs: Path) -> None:
     assert results_page.main([], docs) == 0
     page = (docs / "chapter11.md").read_text(encoding="utf-8")
     assert re.search(
@@ -113,13 +115,17 @@ def test_a_record_gives_the_chapter_its_verdicts(results_page: ModuleType, docs:
         page,
     ), page
     assert "Not yet run in full: `lit-cifar compare --study other`.\n<!-- end -->\n\nEnd." in page
+    assert (docs / "../README.md").read_text(encoding="utf-8") == (
+        "<!-- list tiny 1 -->\n- Is new better? **Yes**: +3.75 points [+2.40, +5.10] (4 seeds).\n<!-- end -->\n"
+    )
     (docs / "chapter11.md").write_text(page.replace("+3.75", "+3.85"))
     assert results_page.main(["--check"], docs) == 1
 
 
-def test_the_chapter_asks_for_questions_that_there_are() -> None:
-    page = (ROOT / "docs/chapter11.md").read_text(encoding="utf-8")
-    asked = re.findall(r"<!-- answers (\S+)(?: (\S+))? -->", page)
+@pytest.mark.parametrize("page", ["docs/chapter11.md"])
+def test_pages_show_questions_that_there_are(page: str) -> None:
+    asked = re.findall(r"<!-- (?:answers|list) (\S+)(?: (\S+))? -->", (ROOT / page).read_text(encoding="utf-8"))
+    assert asked
     assert {name for name, _ in asked} <= set(shipped_studies())
     for name, numbers in asked:
         questions = len(load_study(name).questions)

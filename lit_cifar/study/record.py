@@ -24,9 +24,10 @@ from lit_cifar.utils.files import csv_text, read_csv, write_text
 STUDY, ENVIRONMENT = "study.yaml", "environment.json"
 """What was asked; and of whom: the study's name, the data, the machine and the versions."""
 
-RESULTS, EPOCHS, OTHER_RATES, TIMINGS, SEARCHES = (
+RESULTS, EPOCHS, LAYERS, OTHER_RATES, TIMINGS, SEARCHES = (
     "results.csv",
     "epochs.csv",
+    "layers.csv",
     "other_rates.csv",
     "timings.csv",
     "searches.json",
@@ -35,9 +36,12 @@ RESULTS, EPOCHS, OTHER_RATES, TIMINGS, SEARCHES = (
 CURVES = ("epoch", "train/loss", "train/accuracy", "train/seconds", "val/loss", "val/accuracy")
 """The columns of `epochs.csv` beside the run's name, rate and seed."""
 
+OF_LAYERS = "layer_"
+"""How columns of `layers.csv` begin: what was logged of each layer in a run's epoch with the lowest validation loss."""
+
 TEXTS = ("run", "rate", "variant", "status", "reason", "data_source")
-DIGITS, DIGITS_OF_CURVES = 7, 5
-"""Digits of scores and losses, and of the curves of learning-rate searches, which only figures show."""
+DIGITS, DIGITS_OF_FIGURES = 7, 5
+"""Digits of scores and losses, and of what only figures show: the curves of learning-rate searches, and layers."""
 
 
 def describe(study: Study, folder: Path, *, data_source: str, data_fingerprint: str, command: str) -> None:
@@ -92,12 +96,14 @@ def write_record(findings: Findings, folder: Path) -> None:
     tables = {
         RESULTS: findings.results,
         EPOCHS: _all_epochs(findings),
+        LAYERS: _layers(findings.histories),
         TIMINGS: findings.timings,
         OTHER_RATES: pd.concat(rates, names=["rate"]).reset_index("rate") if rates else pd.DataFrame(),
     }
     for name, table in tables.items():
         if len(table):
-            write_text(folder / name, csv_text(table, digits=DIGITS))
+            digits = DIGITS_OF_FIGURES if name == LAYERS else DIGITS
+            write_text(folder / name, csv_text(table, digits=digits))
         else:
             (folder / name).unlink(missing_ok=True)
     write_looks(findings.looks, folder / LOOKS_FILE, plan="")
@@ -122,7 +128,7 @@ def read_record(folder: Path, study: Study | None = None) -> Findings:
     return Findings(
         study=study or asked,
         results=_table(folder / RESULTS),
-        histories=_histories(epochs, "chosen"),
+        histories=_with_layers(_histories(epochs, "chosen"), _table(folder / LAYERS)),
         data_source=str(facts["data"]),
         command=str(facts["command"]),
         looks=read_looks(folder / LOOKS_FILE),
@@ -158,6 +164,27 @@ def _all_epochs(findings: Findings) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
+def _layers(histories: Histories) -> pd.DataFrame:
+    """The layers of each run in its best epoch; empty if none has followed them."""
+    best = [
+        epochs.loc[[epochs["val/loss"].idxmin()]].assign(run=run, seed=seed)
+        for (run, seed), epochs in histories.items()
+        if epochs["val/loss"].notna().any()
+    ]
+    table = pd.concat(best) if best else pd.DataFrame()
+    followed = [name for name in table.columns if name.startswith(OF_LAYERS)]
+    return table[["run", "seed", "epoch", *followed]] if followed else pd.DataFrame()
+
+
+def _with_layers(histories: Histories, layers: pd.DataFrame) -> Histories:
+    """The histories with the columns of their layers, which have values in the best epoch."""
+    found = dict(histories)
+    for (run, seed), best in layers.groupby(["run", "seed"]) if len(layers) else ():
+        own = best.drop(columns=["run", "seed"]).dropna(axis="columns", how="all")
+        found[run, seed] = histories[run, seed].merge(own, on="epoch", how="left")
+    return found
+
+
 def _histories(epochs: pd.DataFrame, rate: str) -> Histories:
     if not len(epochs):
         return {}
@@ -181,4 +208,4 @@ def _rounded(content: Any) -> Any:
         return {key: _rounded(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [_rounded(value) for value in content]
-    return float(f"{content:.{DIGITS_OF_CURVES}g}") if isinstance(content, float) else content
+    return float(f"{content:.{DIGITS_OF_FIGURES}g}") if isinstance(content, float) else content

@@ -16,6 +16,7 @@ from lit_cifar.study.gathering import read_findings
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.looks import Look
 from lit_cifar.study.record import read_record, write_record
+from lit_cifar.study.report.figures import layers_figures
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.utils.errors import UserError
@@ -52,6 +53,26 @@ def test_a_record_gives_the_same_answers(study_result: StudyResult, tmp_path: Pa
     assert rungs[0]["val_losses"] == rungs[1]["val_losses"]
     assert (tmp_path / "record/epochs.csv").stat().st_size < 200_000
     assert not found.is_interim
+
+
+def test_a_record_keeps_the_layers_of_the_best_epochs(study_result: StudyResult, tmp_path: Path) -> None:
+    write_record(study_result, tmp_path)
+    found = read_record(tmp_path).histories
+    for key, before in study_result.histories.items():
+        best = before["val/loss"].argmin()
+        layers = [name for name in before.columns if name.startswith("layer_")]
+        assert found[key].loc[best, layers].tolist() == pytest.approx(before.loc[best, layers].tolist(), rel=1e-4)
+        assert found[key][layers].notna().sum().tolist() == [1] * len(layers)
+    drawn = layers_figures(judge_again(read_record(tmp_path)))
+    assert [figure.name for figure in drawn] == ["layers"]
+
+
+def test_runs_of_different_depth_keep_their_own_layers(study_result: StudyResult, tmp_path: Path) -> None:
+    (key, history), *_ = study_result.histories.items()
+    shallow = history.drop(columns=[name for name in history.columns if name.endswith("/hidden_02")])
+    write_record(replace(study_result, histories={**study_result.histories, key: shallow}), tmp_path)
+    found = read_record(tmp_path).histories
+    assert sum(epochs.columns.str.endswith("/hidden_02").any() for epochs in found.values()) == len(found) - 1
 
 
 def test_names_that_a_table_could_misread_come_back(tmp_path: Path) -> None:
@@ -155,7 +176,8 @@ def test_judging_a_folder_and_its_record_by_command(
     assert sorted(workspace.rglob("*")) == before  # it writes nothing
     assert lit_cifar("judge", "s", "--keep", "record")[0] == 0
     assert {path.name for path in (workspace / "record").iterdir()} == {
-        *("study.yaml", "environment.json", "results.csv", "epochs.csv", "looks.json", "searches.json")
+        *("study.yaml", "environment.json", "looks.json", "searches.json"),
+        *("results.csv", "epochs.csv", "layers.csv"),
     }
     shutil.rmtree("s/runs/ELU/seed_1")
     code, out, err = lit_cifar("judge", "s")

@@ -10,7 +10,7 @@ from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.report.cards import answers_section
 from lit_cifar.study.report.costs_table import costs_table
-from lit_cifar.study.report.figures import curves_figures, mc_figures, zeros_figures
+from lit_cifar.study.report.figures import curves_figures, layers_figures, mc_figures, zeros_figures
 from lit_cifar.study.report.page import ReportFigure, Table
 from lit_cifar.study.report.rate_figures import rate_figures
 from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell
@@ -56,7 +56,14 @@ def published_figures(result: StudyResult) -> list[ReportFigure]:
     """The figures that can be made from a record."""
     answers = answers_section(result).figures if result.answers else ()
     zeros = zeros_figures(result) if "zeros" in result.results else []
-    return [*answers, *mc_figures(result), *rate_figures(result), *zeros, *curves_figures(result)]
+    return [
+        *answers,
+        *mc_figures(result),
+        *rate_figures(result),
+        *zeros,
+        *curves_figures(result),
+        *layers_figures(result),
+    ]
 
 
 def _about(result: StudyResult) -> str:
