@@ -1,7 +1,7 @@
 """Fill pages from the records in docs/results/, or check that they say what these give.
 
-`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Parts of three kinds,
-which end at `<!-- end -->`, are made from `docs/results/NAME/`, which `lit-cifar judge FOLDER --keep` writes:
+`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Parts of three
+kinds, which end at `<!-- end -->`, are made from `docs/results/NAME/`, which `lit-cifar judge FOLDER --keep` writes:
 
 - `<!-- record NAME -->`: the whole study, with its figures;
 - `<!-- answers NAME 2,3 -->`: the answers to its second and third question, or to all if no numbers are given. The

@@ -179,9 +179,9 @@ def _layers(histories: Histories) -> pd.DataFrame:
 def _with_layers(histories: Histories, layers: pd.DataFrame) -> Histories:
     """The histories with the columns of their layers, which have values in the best epoch."""
     found = dict(histories)
-    for (run, seed), best in layers.groupby(["run", "seed"]) if len(layers) else ():
-        own = best.drop(columns=["run", "seed"]).dropna(axis="columns", how="all")
-        found[run, seed] = histories[run, seed].merge(own, on="epoch", how="left")
+    for run, seed in layers[["run", "seed"]].itertuples(index=False, name=None) if len(layers) else ():
+        best = layers[(layers["run"] == run) & (layers["seed"] == seed)].drop(columns=["run", "seed"])
+        found[run, seed] = histories[run, seed].merge(best.dropna(axis="columns", how="all"), on="epoch", how="left")
     return found
 
 
