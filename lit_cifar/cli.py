@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from lit_cifar.commands.flags import with_flags
 from lit_cifar.commands.paths import check_paths
+from lit_cifar.utils.console import messages_rewritten
 from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.signals import interruptible
@@ -26,7 +28,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     settle_environment()
     try:
-        with one_report_of_system_errors(), interruptible():
+        with one_report_of_system_errors(), interruptible(), messages_rewritten(partial(with_flags, command=command)):
             check_paths(command, arguments)
             _run(command, arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here

@@ -47,7 +47,7 @@ def export(arguments: Sequence[str]) -> None:
     shape = ", ".join(map(str, image_shape(model.built())))
     print(
         f"Wrote {path}: {model.variant!r}, classes {', '.join(model.class_names)}.\n"
-        f"It takes uint8 {_colours(model)} images [N, {shape}] and gives logits.\n"
+        f"It takes uint8 {_colors(model)} images [N, {shape}] and gives logits.\n"
         f"Checked against the checkpoint on {COMPARED_IMAGES} images: logits differ by at most {difference:.1g}.\n"
         "How to use it without lit_cifar: docs/export.md"
     )
@@ -117,7 +117,7 @@ def metadata(model: LitClassifier) -> dict[str, Any]:
     return {
         "made_by": f"lit_cifar {lit_cifar.__version__}",
         "variant": repr(model.variant),
-        "input": f"images: uint8, {_colours(model)}, values 0 to 255; pixels are scaled inside the network",
+        "input": f"images: uint8, {_colors(model)}, values 0 to 255; pixels are scaled inside the network",
         "input_shape": ["N", *image_shape(model.built())],
         "output": "logits; their softmax are the class probabilities",
         "output_shape": ["N", len(model.class_names)],
@@ -125,7 +125,7 @@ def metadata(model: LitClassifier) -> dict[str, Any]:
     }
 
 
-def _colours(model: LitClassifier) -> str:
+def _colors(model: LitClassifier) -> str:
     return "grey" if image_shape(model.built())[0] == 1 else "RGB"
 
 

@@ -20,7 +20,6 @@ from lightning.pytorch.callbacks import (
     ModelSummary,
     OnExceptionCheckpoint,
     ProgressBar,
-    RichModelSummary,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -28,6 +27,7 @@ from lightning.pytorch.loggers import Logger
 from lit_cifar.callbacks import EvaluationReport, Histograms, PredictionWriter, StopAtOnceOnSignal
 from lit_cifar.callbacks.defaults import BEST_CHECKPOINT, EARLY_STOPPING, default_callbacks, resume_callbacks
 from lit_cifar.callbacks.epoch_progress_bar import EpochProgressBar
+from lit_cifar.callbacks.network_summary import NetworkSummary
 from lit_cifar.callbacks.run_description import SaveConfig
 from lit_cifar.commands import help  # noqa: A004 - the command line's help
 from lit_cifar.commands.checkpoint_options import data_options
@@ -47,8 +47,6 @@ from lit_cifar.utils.private import private
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
 LOGS = Path("logs")
-LAYERS = 3
-"""How deep the model summary looks into the network: down to its layers."""
 REFUSED: dict[type[Callback], str] = {
     LearningRateFinder: "it changes the learning rate after config.yaml has been written. Use `lit-cifar lr-find`.",
     BatchSizeFinder: "it changes the batch size after config.yaml has been written. Give --data.batch_size N.",
@@ -184,7 +182,7 @@ class LitCifarCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         own = _listed(given["callbacks"])
         if given["enable_model_summary"] is not False and not any(isinstance(it, ModelSummary) for it in own):
-            own = [*own, RichModelSummary(max_depth=LAYERS)]
+            own = [*own, NetworkSummary()]
             kwargs["callbacks"] = own
         if given["enable_progress_bar"] is not False and not any(isinstance(it, ProgressBar) for it in own):
             kwargs["callbacks"] = [*own, EpochProgressBar()]

@@ -66,7 +66,7 @@ def new_figure(
 
 
 def show_image(ax: Axes, image: npt.NDArray[np.uint8]) -> None:
-    """Show a uint8 image [C, H, W], in colour or grey."""
+    """Show a uint8 image [C, H, W], in color or grey."""
     channels_last = np.moveaxis(np.asarray(image), 0, -1)
     ax.imshow(np.repeat(channels_last, 3 // channels_last.shape[-1], axis=-1), interpolation="nearest")
 
@@ -86,6 +86,13 @@ def offsets(runs: Iterable[str], width: float) -> dict[str, float]:
     names = list(runs)
     places = np.linspace(-width / 2, width / 2, len(names)) if len(names) > 1 else np.zeros(len(names))
     return dict(zip(names, places.tolist(), strict=True))
+
+
+def nested_widths(curves: Iterable[str], widest: float = 4.0, narrowest: float = 1.5) -> dict[str, float]:
+    """Line widths in drawing order, from wide to narrow: where curves are equal, the wider ones show on both sides."""
+    names = list(curves)
+    widths = np.linspace(widest, narrowest, len(names)) if len(names) > 1 else np.full(len(names), 2.0)
+    return dict(zip(names, widths.tolist(), strict=True))
 
 
 def thick_line(style: Style) -> dict[str, Any]:
@@ -130,10 +137,10 @@ def seeds_by_run(histories: Mapping[tuple[str, int], pd.DataFrame]) -> dict[str,
     return by_run
 
 
-def mean_and_range(ax: Axes, x: Floats, seeds: Floats, style: Style, **line: Any) -> None:
+def mean_and_range(ax: Axes, x: Floats, seeds: Floats, style: Style, *, width: float = 2, **line: Any) -> None:
     """Draw the mean over seeds of values [seeds, points] as a line, and their range as a band."""
     ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
-    ax.plot(x, seeds.mean(axis=0), **style, linewidth=2, **line)
+    ax.plot(x, seeds.mean(axis=0), **style, linewidth=width, **line)
 
 
 def shortened(text: str, width: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from lit_cifar.figures.canvas import new_figure, percent, run_styles, with_legend
+from lit_cifar.figures.canvas import new_figure, offsets, percent, run_styles, with_legend
 
 
 def accuracy_by_depth(families: Mapping[str, Mapping[int, Sequence[float]]], data_source: str) -> Figure:
@@ -19,13 +20,12 @@ def accuracy_by_depth(families: Mapping[str, Mapping[int, Sequence[float]]], dat
     """
     styles = run_styles((), families)
     figure, ((ax,),) = new_figure("Accuracy against depth", data_source, 1, 1, 4.2)
-    for name, by_depth in families.items():
-        depths = sorted(by_depth)
-        seeds = [by_depth[depth] for depth in depths]
-        ax.fill_between(
-            depths, [min(it) for it in seeds], [max(it) for it in seeds], color=styles[name]["color"], alpha=0.18
-        )
-        ax.plot(depths, [sum(it) / len(it) for it in seeds], **styles[name], linewidth=2, marker="o")
+    for name, shift in offsets(families, 0.08).items():
+        depths = np.array(sorted(families[name]))
+        seeds = [families[name][depth] for depth in depths]
+        x, low, high = (1 + shift) * depths, list(map(min, seeds)), list(map(max, seeds))  # the axis is logarithmic
+        ax.fill_between(x, low, high, color=styles[name]["color"], alpha=0.18)
+        ax.plot(x, list(map(np.mean, seeds)), **styles[name], linewidth=2, marker="o")
     ax.set(xlabel="hidden layers", ylabel="test accuracy", xscale="log")
     ticks = sorted({depth for by_depth in families.values() for depth in by_depth})
     ax.set_xticks(ticks, [str(depth) for depth in ticks])

@@ -17,7 +17,9 @@ from lit_cifar.figures.canvas import (
     Style,
     log_x,
     mean_and_range,
+    nested_widths,
     new_figure,
+    offsets,
     percent,
     plain,
     run_styles,
@@ -80,8 +82,8 @@ def reliability_diagram(panels: Panels[Reliability], data_source: str) -> Figure
     styles = _names(panels)
     for upper, lower, (network, curves) in zip(axes[::2].flat, axes[1::2].flat, panels.items(), strict=False):
         upper.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":")
-        for name, seeds in curves.items():
-            _reliability(upper, lower, seeds, styles[name])
+        for name, width in nested_widths(curves).items():
+            _reliability(upper, lower, curves[name], styles[name], width)
         _panel(upper, network)
     _only(axes[::2], len(panels), ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     for lowest in _only(axes[1::2], len(panels), ylabel="images"):
@@ -91,7 +93,7 @@ def reliability_diagram(panels: Panels[Reliability], data_source: str) -> Figure
     return with_legend(figure, styles)
 
 
-def _reliability(upper: Axes, lower: Axes, seeds: Sequence[Reliability], style: Style) -> None:
+def _reliability(upper: Axes, lower: Axes, seeds: Sequence[Reliability], style: Style, width: float) -> None:
     count, confidence, accuracy = (
         np.array([np.asarray(getattr(seed, what), float) for seed in seeds])
         for what in ("count", "confidence", "accuracy")
@@ -100,8 +102,8 @@ def _reliability(upper: Axes, lower: Axes, seeds: Sequence[Reliability], style: 
     total = count.sum(axis=0)
     full, weight = total > 0, count / np.maximum(total, 1)
     together = [np.nansum(weight * values, axis=0)[full] for values in (confidence, accuracy)]
-    upper.plot(*together, **style, marker="o", markersize=4, label=f"ECE {gaps.mean():.3f}")
-    lower.stairs(total / total.sum(), [0, *np.asarray(seeds[0].upper, float)], **style, linewidth=2)
+    upper.plot(*together, **style, linewidth=width, marker="o", markersize=2 * width, label=f"ECE {gaps.mean():.3f}")
+    lower.stairs(total / total.sum(), [0, *np.asarray(seeds[0].upper, float)], **style, linewidth=width)
 
 
 def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
@@ -116,10 +118,11 @@ def risk_coverage(panels: Panels[RiskCurve], data_source: str) -> Figure:
     figure, axes = new_figure(title, data_source, rows, columns, height, sharex=True, sharey=True)
     styles, top = _names(panels), 0.01
     for ax, (network, curves) in zip(axes.flat, panels.items(), strict=False):
-        for name, seeds in curves.items():
+        for name, width in nested_widths(curves).items():
+            seeds = curves[name]
             coverage, risk = np.asarray(seeds[0].coverage, float), np.array([seed.risk for seed in seeds], float)
             aurc = np.mean([seed.aurc for seed in seeds])
-            mean_and_range(ax, coverage, risk, styles[name], label=f"mean {aurc:.3f}")
+            mean_and_range(ax, coverage, risk, styles[name], width=width, label=f"mean {aurc:.3f}")
             top = max(top, risk[:, coverage >= 0.05].max())  # the rates of the first few images jump between 0 and 1
         _panel(ax, network)
     for lowest in _only(axes, len(panels), ylabel="error rate", xlim=(0, 1), ylim=(0, 1.05 * top)):
@@ -143,9 +146,10 @@ def accuracy_by_samples(panels: Panels[SampleCurve], data_source: str) -> Figure
     styles = _names(panels)
     for row, (network, curves) in zip(axes, panels.items(), strict=True):
         for ax, score in zip(row, ("accuracy", "nll"), strict=True):
-            for name, seeds in curves.items():
-                values = np.array([getattr(seed, score) for seed in seeds])
-                mean_and_range(ax, np.array(seeds[0].samples), values, styles[name], marker="o", markersize=4)
+            for name, shift in offsets(curves, 0.1).items():
+                samples = (1 + shift) * np.array(curves[name][0].samples)  # the axis is logarithmic
+                values = np.array([getattr(seed, score) for seed in curves[name]])
+                mean_and_range(ax, samples, values, styles[name], marker="o", markersize=4)
         row[0].set(ylabel="accuracy")
         row[0].set_title(shortened(network, 40), fontsize=11, loc="left")
         row[0].yaxis.set_major_formatter(FuncFormatter(percent))

@@ -21,6 +21,7 @@ from lit_cifar.data.batches import Batch
 from lit_cifar.speed.comparison import Gradients, differing, eager_gradients
 from lit_cifar.speed.hooks import overrides
 from lit_cifar.speed.memory import arrange, contiguous_groups, keep_freed_memory
+from lit_cifar.utils.console import for_user
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.module_hooks import can_see_hooks, have_hooks, module_hooks
 from lit_cifar.utils.private import warn_missing
@@ -285,6 +286,7 @@ def _example_batch(trainer: Trainer, device: torch.device) -> Batch:
 
 def say(trainer: Trainer, line: str) -> None:
     """Print a line without breaking the progress bar."""
+    line = for_user(line)
     if trainer.progress_bar_callback is not None:
         trainer.progress_bar_callback.print(line)
     else:

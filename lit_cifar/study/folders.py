@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lit_cifar.data.sources import without_remark
 from lit_cifar.study.finished import finished
 from lit_cifar.study.plan import folder_name, plan_runs, plan_searches
 from lit_cifar.study.schema import Study
@@ -84,8 +85,8 @@ def claim(folder: Path, study: Study, data: StudyData) -> None:
 
 
 def _identity(study: Study, data: StudyData) -> dict[str, Any]:
-    """The content of `study.json`."""
-    return {"study": study.name, "quick": study.is_quick, "data": data.name}
+    """The content of `study.json`; synthetic images are the same whether they were asked for or stand in for others."""
+    return {"study": study.name, "quick": study.is_quick, "data": without_remark(data.name)}
 
 
 def _owner(path: Path) -> Any:
@@ -94,7 +95,9 @@ def _owner(path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) and content.keys() == {"study", "quick", "data"} else None
+    if not isinstance(content, dict) or content.keys() != {"study", "quick", "data"}:
+        return None
+    return {**content, "data": without_remark(str(content["data"]))}
 
 
 def _in_words(owner: dict[str, Any]) -> str:

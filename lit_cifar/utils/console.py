@@ -1,4 +1,4 @@
-"""The messages of a source: lines on stderr and, on a terminal, a progress bar."""
+"""Messages on stderr: lines and, on a terminal, a progress bar."""
 
 from __future__ import annotations
 
@@ -17,10 +17,27 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+_rewriting: list[Callable[[str], str]] = []
+
+
+def for_user(message: str) -> str:
+    """A message as its reader would write it: on the command line, arguments become options."""
+    return _rewriting[-1](message) if _rewriting else message
+
+
+@contextmanager
+def messages_rewritten(rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Let a function rewrite all messages, those of other threads included."""
+    _rewriting.append(rewrite)
+    try:
+        yield
+    finally:
+        _rewriting.pop()
+
 
 def say(message: str) -> None:
     """Print a line to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    print(for_user(message), file=sys.stderr, flush=True)
 
 
 @contextmanager

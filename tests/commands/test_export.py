@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import variants
 from lit_cifar.commands import export as exporting
 from lit_cifar.commands.export import export_network
 from lit_cifar.data.normalization import Scale
+from lit_cifar.data.sources import read_pictures
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 
@@ -65,6 +68,28 @@ def test_the_page_shows_how_to_use_each_file_without_lit_cifar(
     for logits in found:
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4, check_device=False)
     assert {line.split()[0] for line in capfd.readouterr().out.splitlines()} <= {"cat", "dog", "frog"}
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48)], ids=["grey", "large"])
+@pytest.mark.parametrize("form", ["torch", "state_dict", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_file_tells_the_shape_it_takes_and_the_page_reads_pictures_by_it(
+    form: exporting.Format, shape: tuple[int, int, int], workspace: Path
+) -> None:
+    model = LitClassifier(variants.get("SELU")(depth=2, width=8))
+    model.build(["ant", "bee"], Scale.fit("standardize", torch.randint(256, (50, *shape), dtype=torch.uint8)))
+    export_network(model, form, Path("best").with_suffix(exporting.SUFFIXES[form]))
+    picture = Image.effect_noise((70, 50), 90).convert("RGB")
+    picture.save("picture.png")
+    reading, *examples = BLOCKS
+    example = next(block for block in examples if f'"best{exporting.SUFFIXES[form]}"' in block)
+    names: dict[str, Any] = {}
+    exec(reading + example, names)  # noqa: S102 - our own page
+    expected = read_pictures(Path("picture.png"), shape).images
+    assert names["image"].dtype == np.uint8
+    assert names["image"].shape == (1, *shape)
+    assert (torch.tensor(names["image"]).int() - expected.int()).abs().max() <= 1  # grey is rounded otherwise
+    found = torch.as_tensor(names["logits"]).detach()
+    torch.testing.assert_close(found, model.eval()(torch.tensor(names["image"])).detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.folders import claim, default_folder
 from lit_cifar.study.plan import plan_runs
@@ -77,6 +78,27 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"belongs to another study \(ELU-SELU, on cifar10\).*folder=…"):
             claim(tmp_path, other, images)
     assert json.loads((tmp_path / "study.json").read_text())["study"] == "ELU-SELU"
+
+
+@pytest.mark.parametrize(("first", "then"), [("auto", "synthetic"), ("synthetic", "auto")])
+def test_a_study_on_images_that_stood_in_for_cifar10_goes_on(
+    first: str, then: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SyntheticSource.__init__, "__kwdefaults__", {"train_size": 50, "test_size": 20, "seed": 0})
+    study = variants_study(["ELU", "SELU"])
+    nowhere = {"urls": ["http://127.0.0.1:9/cifar-10-python.tar.gz"]}
+    began, goes_on = (open_data({"source": source, **nowhere}) for source in (first, then))
+    assert {began.name, goes_on.name} == {"synthetic shapes", "synthetic shapes (CIFAR-10 could not be had)"}
+    folder = default_folder(study, began)
+    assert folder == default_folder(study, goes_on)
+    claim(folder, study, began)
+    claim(folder, study, goes_on)
+    owner = folder / "study.json"  # as earlier versions wrote it
+    owner.write_text(json.dumps({**json.loads(owner.read_text()), "data": began.name}))
+    claim(folder, study, goes_on)
+    assert [run.fingerprint for run in plan_runs(study, began.arguments, seeds=[0])] == [
+        run.fingerprint for run in plan_runs(study, goes_on.arguments, seeds=[0])
+    ]
 
 
 def test_sweeps_combine() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lit_cifar.utils.console import progress_bar, say
+from lit_cifar.utils.console import for_user, messages_rewritten, progress_bar, say
 
 
 class Stderr(io.StringIO):
@@ -43,3 +43,12 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch, capsys, in_bytes, 
 def test_say_writes_to_stderr(capsys) -> None:
     say("hello")
     assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_messages_are_rewritten_while_that_is_asked_for(capsys) -> None:
+    with messages_rewritten(str.upper):
+        say("hello")
+        assert for_user("l1=1") == "L1=1"
+    say("hello")
+    assert capsys.readouterr().err == "HELLO\nhello\n"
+    assert for_user("l1=1") == "l1=1"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_cifar.data.sources.auto import AutoSource
+from lit_cifar.data.sources.auto import REMARK, AutoSource
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source, checked
 from lit_cifar.data.sources.chosen_classes import ChosenClasses
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
@@ -31,6 +31,7 @@ __all__ = [
     "open_source",
     "read_pictures",
     "settled",
+    "without_remark",
 ]
 
 
@@ -43,6 +44,11 @@ def settled(kind: str, source: Source) -> str:
     if isinstance(source.chosen, HuggingFaceSource):
         return "huggingface"
     return "cifar10" if isinstance(source.chosen, CIFAR10Source) else "synthetic"
+
+
+def without_remark(name: str) -> str:
+    """The name of the images themselves, without the remark that they stand in for CIFAR-10."""
+    return name.replace(REMARK, "")
 
 
 def open_source(

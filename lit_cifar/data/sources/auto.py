@@ -13,6 +13,9 @@ from lit_cifar.data.sources.download import QUICK, DownloadError, Patience
 from lit_cifar.data.sources.hugging_face import Copy, HuggingFaceSource
 from lit_cifar.utils.console import say
 
+REMARK = " (CIFAR-10 could not be had)"
+"""What the name of the synthetic images ends with if they stand in for CIFAR-10."""
+
 
 class AutoSource(Source):
     """CIFAR-10 or its copy at Hugging Face, if the files exist or can be downloaded soon; otherwise synthetic images.
@@ -66,7 +69,7 @@ class AutoSource(Source):
     @property
     def name(self) -> str:
         chosen = self.chosen
-        return chosen.name if chosen in (self._cifar10, self._copy) else f"{chosen.name} (CIFAR-10 could not be had)"
+        return chosen.name if chosen in (self._cifar10, self._copy) else chosen.name + REMARK
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -88,4 +91,4 @@ class AutoSource(Source):
 _LOUDLY = """\
 WARNING: training on SYNTHETIC IMAGES, not on CIFAR-10: results say nothing about CIFAR-10.
 {error}
-To wait for the download, however long it takes, choose the source cifar10."""
+To wait for the download, however long it takes: source="cifar10"."""

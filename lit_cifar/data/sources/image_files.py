@@ -100,7 +100,7 @@ def _readable(name: str) -> str:
 
 
 def _with_channels(rgb: torch.Tensor, channels: int) -> torch.Tensor:
-    """RGB images [N, 3, H, W] as they are, or grey [N, 1, H, W] as Pillow weights colours (ITU-R BT.601)."""
+    """RGB images [N, 3, H, W] as they are, or grey [N, 1, H, W] as Pillow weights colors (ITU-R BT.601)."""
     if channels == rgb.shape[1]:
         return rgb
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]

@@ -67,7 +67,7 @@ def test_without_a_network_synthetic_images_are_used_and_said(tmp_path, fake, ca
     message = capfd.readouterr().err
     assert message.startswith("WARNING: training on SYNTHETIC IMAGES")
     assert "Connection refused" in message
-    assert "choose the source cifar10" in message
+    assert 'however long it takes: source="cifar10".' in message
     assert message.count("WARNING") == 1
 
 
