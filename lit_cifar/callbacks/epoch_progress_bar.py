@@ -1,3 +1,5 @@
+"""Lightning's progress bar, with fewer lines."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +10,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 class EpochProgressBar(TQDMProgressBar):
-    """Lightning's progress bar of `fit` in one line.
+    """One line of progress for `fit`; the bars of `test` and `predict` vanish before results are printed.
 
     Lightning shows each validation in a bar of its own below. In a notebook's cell, where `!lit-cifar fit` can't move
     the cursor up, that leaves five lines per epoch. Here a validation takes less than a second.
@@ -28,8 +30,29 @@ class EpochProgressBar(TQDMProgressBar):
         """No bar for validations within `fit`; `validate` has one."""
         return super().init_validation_tqdm() if self.trainer.state.fn == "validate" else Tqdm(disable=True)
 
+    def init_test_tqdm(self) -> Tqdm:
+        """A bar that vanishes when the test has ended."""
+        return _vanishing(super().init_test_tqdm())
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """A bar that vanishes when the prediction has ended."""
+        return _vanishing(super().init_predict_tqdm())
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar before callbacks that come later print their results."""
+        self.test_progress_bar.close()
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar before callbacks that come later print their results."""
+        self.predict_progress_bar.close()
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The metrics beside the bar, without the version that is in the name of the run's folder."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
+
+
+def _vanishing(bar: Tqdm) -> Tqdm:
+    bar.leave = False
+    return bar

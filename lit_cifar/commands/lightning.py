@@ -185,7 +185,7 @@ class LitCifarCLI(LightningCLI):
             own = [*own, NetworkSummary()]
             kwargs["callbacks"] = own
         if given["enable_progress_bar"] is not False and not any(isinstance(it, ProgressBar) for it in own):
-            kwargs["callbacks"] = [*own, EpochProgressBar()]
+            kwargs["callbacks"] = [EpochProgressBar(), *own]  # first: it vanishes before others print
         kwargs["plugins"] = [*_listed(given["plugins"]), checkpoints.WholeFiles()]
         self.config[self.subcommand].ckpt_path = None  # a run's config.yaml tells of the run, not of its last part
         trainer = super().instantiate_trainer(**kwargs)

@@ -51,7 +51,7 @@ def progress_bar(description: str, total: int | None, *, in_bytes: bool = False)
         TimeRemainingColumn(),
         console=Console(stderr=True, force_jupyter=False),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=total == 1 or not sys.stderr.isatty(),
     ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda amount: progress.advance(task, amount)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,8 @@ def test_fit_has_one_bar_and_validate_its_own(lit_cifar: Run, on_pictures: list[
     code, out, err = lit_cifar("validate", "--ckpt_path", "logs/fit/ELU/version_0/checkpoints/best.ckpt")
     assert code == 0, err
     assert "Validation DataLoader 0: 100%" in out
+    code, out, err = lit_cifar("predict", "--ckpt_path", "logs/fit/ELU/version_0/checkpoints/best.ckpt")
+    assert code == 0, err
+    assert "Predicting DataLoader 0: 100%" in out
+    assert "Predicting" not in out.partition("Predicted: ")[2]
+    assert re.search(r"\r +\r\n.*, \d", out), "the bar is gone when the first prediction is printed"
