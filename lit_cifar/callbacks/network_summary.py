@@ -53,10 +53,10 @@ def layers(network: nn.Module, prefix: str = "", depth: int = DEPTH) -> Iterator
         Name and layer, and whether only parameters of the module itself are meant, not those of its children.
     """
     for name, child in network.named_children():
-        if depth == 1 or not any(child.children()):
+        if depth == 1 or not list(child.children()):
             yield prefix + name, child, False
             continue
-        if any(child.parameters(recurse=False)):
+        if list(child.parameters(recurse=False)):
             yield prefix + name, child, True
         yield from layers(child, f"{prefix}{name}.", depth - 1)
 

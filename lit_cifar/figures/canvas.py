@@ -88,11 +88,10 @@ def offsets(runs: Iterable[str], width: float) -> dict[str, float]:
     return dict(zip(names, places.tolist(), strict=True))
 
 
-def nested_widths(curves: Iterable[str], widest: float = 4.0, narrowest: float = 1.5) -> dict[str, float]:
+def nested_widths(curves: Iterable[str]) -> dict[str, float]:
     """Line widths in drawing order, from wide to narrow: where curves are equal, the wider ones show on both sides."""
     names = list(curves)
-    widths = np.linspace(widest, narrowest, len(names)) if len(names) > 1 else np.full(len(names), 2.0)
-    return dict(zip(names, widths.tolist(), strict=True))
+    return {name: 1.5 + 2.0 * after for name, after in zip(names, reversed(range(len(names))), strict=True)}
 
 
 def thick_line(style: Style) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def test_a_study_on_images_that_stood_in_for_cifar10_goes_on(
     assert {began.name, goes_on.name} == {"synthetic shapes", "synthetic shapes (CIFAR-10 could not be had)"}
     folder = default_folder(study, began)
     assert folder == default_folder(study, goes_on)
+    folder.mkdir(parents=True)
     claim(folder, study, began)
     claim(folder, study, goes_on)
     owner = folder / "study.json"  # as earlier versions wrote it
