@@ -17,7 +17,8 @@ RENAMED = {
     "lit_cifar.sources": "lit_cifar.data.sources",
     "lit_cifar.errors": "lit_cifar.utils.errors",
     "lit_cifar.callbacks.learning_rate": "lit_cifar.callbacks.learning_rate_logger",
-    "lit_cifar.callbacks.test_pictures": "lit_cifar.callbacks.test_figures",
+    "lit_cifar.callbacks.test_figures": "lit_cifar.callbacks.error_figures",
+    "lit_cifar.callbacks.test_pictures": "lit_cifar.callbacks.error_figures",
 }
 
 

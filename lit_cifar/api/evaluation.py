@@ -16,8 +16,8 @@ from lit_cifar.api.notebook import Figures, Shown, png
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.api.training import TrainingResult
 from lit_cifar.callbacks.collecting import AfterTest, gathered
+from lit_cifar.callbacks.error_figures import error_figures
 from lit_cifar.callbacks.prediction_writer import prediction_table
-from lit_cifar.callbacks.test_figures import error_figures
 from lit_cifar.callbacks.uncertainty_figures import uncertainty_figures
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.sources import check_known

@@ -4,6 +4,7 @@ from lit_cifar.callbacks.best_weights import RestoreBestWeights
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.callbacks.epoch_time import EpochTime
 from lit_cifar.callbacks.epoch_weight_averaging import EpochWeightAveraging
+from lit_cifar.callbacks.error_figures import TestFigures, TestPictures
 from lit_cifar.callbacks.evaluation_report import EvaluationReport
 from lit_cifar.callbacks.histograms import Histograms
 from lit_cifar.callbacks.hparams_row import HParamsRow
@@ -17,7 +18,6 @@ from lit_cifar.callbacks.process_state import ProcessState
 from lit_cifar.callbacks.reuse_layers import ReuseLayers
 from lit_cifar.callbacks.run_description import RunDescription
 from lit_cifar.callbacks.stop_on_signal import StopAtOnceOnSignal, StopOnSignal, StoppedBySignalError
-from lit_cifar.callbacks.test_figures import TestFigures, TestPictures
 from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
 __all__ = [

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lit_cifar.callbacks.best_weights import RestoreBestWeights
 from lit_cifar.callbacks.epoch_time import EpochTime
+from lit_cifar.callbacks.error_figures import TestFigures
 from lit_cifar.callbacks.hparams_row import HParamsRow
 from lit_cifar.callbacks.last_checkpoint import LastCheckpoint
 from lit_cifar.callbacks.layer_statistics import LayerStatistics
@@ -16,7 +17,6 @@ from lit_cifar.callbacks.non_finite_loss import StopOnNonFiniteLoss
 from lit_cifar.callbacks.process_state import ProcessState
 from lit_cifar.callbacks.run_description import RunDescription
 from lit_cifar.callbacks.stop_on_signal import StopOnSignal
-from lit_cifar.callbacks.test_figures import TestFigures
 from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
 # judged after a validation, as max_steps may end an epoch before there is one

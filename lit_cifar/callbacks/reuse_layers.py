@@ -1,9 +1,9 @@
-"""Transfer learning: start with the lower layers of a network that was trained on other classes."""
+"""Transfer learning: start with the lower layers of a network that was trained on other classes or without labels."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -17,20 +17,27 @@ from lit_cifar.utils.console import say
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
+DonorClasses = Literal["other", "same"]
+
 
 class ReuseLayers(Callback):
     """Start with the lower layers of another network, frozen at first, then trained with the rest.
 
-    The other network, the donor, comes from a checkpoint, or is trained first: on all training images of the classes
-    that `classes` of the data leaves out, with the same variant and seed, its own learning rate, and NAdam. The scaling
-    of the pixels is reused with the layers. See Yosinski et al. 2014, arXiv:1411.1792.
+    The other network, the donor, comes from a checkpoint, or is trained first, with the seed of the data, its variant's
+    learning rate, and NAdam. The scaling of the pixels is reused with the layers. While a layer is frozen it is in
+    evaluation mode, so that batch normalization keeps the donor's statistics.
 
-    While a layer is frozen it is in evaluation mode, so that batch normalization keeps the donor's statistics.
+    By default the donor learns the classes that `classes` of the data leaves out (transfer learning; Yosinski et al.
+    2014, arXiv:1411.1792). `donor=Autoencoder(), donor_classes="same"` pretrains without labels instead (unsupervised
+    pretraining; Bengio et al. 2006, NIPS 19:153).
 
     Args:
         layers: Number of layers to reuse, counted from the input.
         unfreeze_epoch: The first epoch in which they are trained, counted from 0. Default: they stay frozen.
         ckpt_path: Checkpoint of the donor. Default: it is trained first.
+        donor: The donor's variant. Default: the same variant.
+        donor_classes: The donor is trained on all training images of the `other` classes, or of the `same` classes.
+            `train_size` doesn't count. With `same`, use a donor that ignores labels.
         donor_epochs: Epochs of the donor's training.
     """
 
@@ -40,15 +47,21 @@ class ReuseLayers(Callback):
         layers: int,
         unfreeze_epoch: int | None = None,
         ckpt_path: str | None = None,
+        donor: Variant | None = None,
+        donor_classes: DonorClasses = "other",
         donor_epochs: int = 10,
     ) -> None:
         if layers < 1 or donor_epochs < 1:
             raise UserError(f"layers={layers} and donor_epochs={donor_epochs}: both must be at least 1.")
         if unfreeze_epoch is not None and unfreeze_epoch < 0:
             raise UserError(f"unfreeze_epoch={unfreeze_epoch} is negative: the first epoch is 0.")
+        if donor_classes not in get_args(DonorClasses):
+            raise UserError(f"donor_classes={donor_classes!r} is not a choice: use 'other' or 'same'.")
         self.layers = layers
         self.unfreeze_epoch = unfreeze_epoch
         self.ckpt_path = ckpt_path
+        self.donor = donor
+        self.donor_classes = donor_classes
         self.donor_epochs = donor_epochs
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -87,12 +100,12 @@ class ReuseLayers(Callback):
             return LitClassifier.load_from_checkpoint(self.ckpt_path, map_location="cpu")
         if trainer.world_size > 1:
             raise UserError("ReuseLayers trains its donor in one process: use devices=1, or give ckpt_path.")
-        data = _other_classes(trainer.datamodule)  # type: ignore[attr-defined]
+        data = _all_images(trainer.datamodule, self.donor_classes)  # type: ignore[attr-defined]
         if trainer.progress_bar_callback is not None:
             say(f"Training a network on {', '.join(data.class_names)}, to reuse its lower layers …")
         with isolate_rng():
             torch.manual_seed(data.seed)
-            return self._train(pl_module.variant, data, trainer.strategy.root_device.type)
+            return self._train(self.donor or pl_module.variant, data, trainer.strategy.root_device.type)
 
     def _train(self, variant: Variant, data: CIFAR10DataModule, accelerator: str) -> LitClassifier:
         donor = LitClassifier(variant, compile=False)
@@ -111,20 +124,23 @@ class ReuseLayers(Callback):
         return donor
 
 
-def _other_classes(data: CIFAR10DataModule) -> CIFAR10DataModule:
-    """All training images of the classes that the data leaves out.
+def _all_images(data: CIFAR10DataModule, classes: DonorClasses) -> CIFAR10DataModule:
+    """All training images of the same classes as the data's, or of the classes that it leaves out.
 
     Raises:
-        UserError: If these aren't at least two classes.
+        UserError: If it leaves out fewer than two classes.
     """
-    everything = CIFAR10DataModule(**{**data.init_args, "classes": None, "train_size": None})
-    others = [name for name in everything.class_names if name not in data.class_names]
+    everything = {**data.init_args, "train_size": None}
+    if classes == "same":
+        return CIFAR10DataModule(**everything)
+    names = CIFAR10DataModule(**{**everything, "classes": None}).class_names
+    others = [name for name in names if name not in data.class_names]
     if len(others) < 2:
         raise UserError(
             "ReuseLayers trains its donor on the classes that the data leaves out, and there must be at least two: "
-            f"give classes, such as classes={list(everything.class_names[::2])}, or ckpt_path."
+            f"give classes, such as classes={list(names[::2])}, or ckpt_path."
         )
-    return CIFAR10DataModule(**{**everything.init_args, "classes": others})
+    return CIFAR10DataModule(**{**everything, "classes": others})
 
 
 def _copy(reused: nn.Module, layer: nn.Module) -> None:

@@ -55,7 +55,9 @@ def search_by_ladder(
         make: Gives a fresh model and its data.
         seeds: The seeds of the short runs, at least three; the first is the range test's, too.
         on_run: Called after each short run.
-        make_callbacks: Gives fresh callbacks for a short run. The range test has none.
+        make_callbacks: Gives fresh callbacks for a short run. The range test runs without them, because Lightning's
+            Tuner replaces a Trainer's callbacks. It only decides where the ladder starts: the rate that is chosen comes
+            from short runs with callbacks, and rates are added until the best one has neighbors on both sides.
         train: Does the short runs. Default: one after the other, in this process.
         first: The rungs to try first, as in `climb`.
         trainer_options: Arguments of the Trainer, such as `gradient_clip_val`.

@@ -143,7 +143,11 @@ def _vertex(below: float, lowest: float, above: float) -> float:
 
 
 def range_test(make: MakeRun, *, min_lr: float, max_lr: float, steps: int, **trainer_options: Any) -> LearningRateCurve:
-    """One sweep of rising learning rates by Lightning's Tuner; our own rule reads the raw losses."""
+    """One sweep of rising learning rates by Lightning's Tuner; our own rule reads the raw losses.
+
+    The Tuner replaces the Trainer's callbacks. Penalties, pruning and limits of the model stay, as they hook into the
+    optimizer.
+    """
     model, data = make(None)
     model.scheduler, model.warmup_epochs = None, 0  # the sweep is the schedule
     losses = _StepLosses(trainer_options.get("accumulate_grad_batches", 1))

@@ -56,7 +56,9 @@ class StackedSparsity(AfterOptimizerStep):
     def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.l1:
             for group, own in zip(optimizer.param_groups, self.optimizer.groups.groups, strict=True):
-                soft_threshold([p.data for p in own.parameters if p.dim() > 2], group["lr"] * self.l1)
+                soft_threshold(
+                    [p.data for p in own.parameters if p.dim() > 2 and p.requires_grad], group["lr"] * self.l1
+                )
         if self.sparsity and self._pruning is None:
             steps = int(trainer.num_training_batches)
             self._pruning = StackedPruning(prunable(self.optimizer.network), self.sparsity, steps, self._loaded)
@@ -67,5 +69,5 @@ class StackedSparsity(AfterOptimizerStep):
 
 
 def prunable(network: torch.nn.Module) -> list[Tensor]:
-    """The stacked weights [R, ...] of dense and convolutional layers."""
-    return [p for p in network.parameters() if p.dim() > 2]
+    """The stacked weights [R, ...] of dense and convolutional layers that aren't frozen."""
+    return [p for p in network.parameters() if p.dim() > 2 and p.requires_grad]

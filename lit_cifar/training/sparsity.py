@@ -16,7 +16,7 @@ RAISES = 10
 """Number of times at which the share of pruned weights is raised."""
 
 MASKS = "pruning_masks"
-"""Where a checkpoint keeps the masks."""
+"""Where a checkpoint keeps the masks: one for each prunable weight, None for one that has always been frozen."""
 
 
 def prunable(network: nn.Module) -> list[nn.Parameter]:
@@ -104,25 +104,36 @@ class L1Penalty(AfterOptimizerStep):
 
 
 class GradualPruning(AfterOptimizerStep):
-    """Prune the share `sparsity` of each layer's weights in the course of the first epoch; see `MagnitudePruning`."""
+    """Prune the share `sparsity` of each layer's weights in the course of the first epoch; see `MagnitudePruning`.
+
+    Frozen weights stay as they are. Those that are unfrozen later are pruned after their next step.
+    """
 
     def __init__(self, sparsity: float) -> None:
         self.sparsity = sparsity
-        self._pruning: MagnitudePruning | None = None
-        self._loaded: Sequence[Tensor] = ()
+        self._pruning: dict[int, MagnitudePruning] = {}  # by the index of the weight
+        self._loaded: dict[int, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
-        self._pruning = None
+        self._pruning = {}
 
     def after_step(self, optimizer: Optimizer, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._pruning is None:
-            steps = int(trainer.num_training_batches)
-            self._pruning = MagnitudePruning(prunable(pl_module), self.sparsity, steps, self._loaded)
-        self._pruning.apply(trainer.global_step + 1)
+        for index, weight in enumerate(prunable(pl_module)):
+            if not weight.requires_grad:
+                continue
+            if index not in self._pruning:
+                self._pruning[index] = self._start(index, weight, int(trainer.num_training_batches))
+            self._pruning[index].apply(trainer.global_step + 1)
+
+    def _start(self, index: int, weight: Tensor, steps: int) -> MagnitudePruning:
+        masks = [self._loaded[index]] if index in self._loaded else []
+        return MagnitudePruning([weight], self.sparsity, steps, masks)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[MASKS] = self._loaded if self._pruning is None else self._pruning.masks
+        masks = self._loaded | {index: of_one.masks[0] for index, of_one in self._pruning.items()}
+        checkpoint[MASKS] = [masks.get(index) for index in range(len(prunable(pl_module)))] if masks else []
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._loaded = checkpoint.get(MASKS, ())
+        masks = enumerate(checkpoint.get(MASKS, ()))
+        self._loaded = {index: mask for index, mask in masks if mask is not None}

@@ -16,6 +16,8 @@ from torch import Tensor
 import variants
 from lit_cifar.callbacks import ReuseLayers
 from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.study.run_parts import build_callbacks
+from lit_cifar.study.study_file import load_study
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 
@@ -132,12 +134,50 @@ def test_the_donor_depends_on_the_seed_of_the_data_alone(five_classes: Path) -> 
     assert equal(one.weights[-1], other.weights[-1])
 
 
-@pytest.mark.parametrize("limit", [{"l1": 1.0}, {"max_norm": 0.1}])
+def test_a_donor_can_be_trained_on_the_images_of_the_same_classes_without_their_labels(
+    five_classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    donors: list[LitClassifier] = []
+    own: list[CIFAR10DataModule] = []
+
+    def make(callback: ReuseLayers, trainer: Trainer, model: LightningModule) -> LitClassifier:
+        own.append(trainer.datamodule)  # type: ignore[attr-defined]
+        donors.append(original(callback, trainer, model))
+        return donors[-1]
+
+    original = ReuseLayers._donor
+    monkeypatch.setattr(ReuseLayers, "_donor", make)
+    autoencoder = variants.get("Autoencoder")(depth=2, width=8)  # type: ignore[call-arg]
+    found = train(five_classes, ReuseLayers(layers=2, donor=autoencoder, donor_classes="same", donor_epochs=1))
+    assert donors[0].variant == autoencoder
+    assert donors[0].class_names == tuple(NEW)
+    data: Any = donors[0].trainer.datamodule
+    assert (len(own[0].train_images), len(data.train_images)) == (8, 2 * 12 - 4)
+    assert torch.equal(own[0].val_images, data.val_images)
+    assert all(equal(lower(weights), lower(copied(donors[0]))) for weights in found.weights)
+
+
+def test_the_study_pretrains_without_labels() -> None:
+    [callback] = build_callbacks(load_study("reuse").runs["pretrained as an autoencoder"].callbacks)
+    assert isinstance(callback, ReuseLayers)
+    assert callback.donor == variants.get("Autoencoder")()
+    assert callback.donor_classes == "same"
+
+
+@pytest.mark.parametrize("limit", [{"l1": 1.0}, {"max_norm": 0.1}, {"sparsity": 0.5}])
 def test_penalties_and_limits_leave_frozen_layers_alone(five_classes: Path, limit: dict[str, float]) -> None:
     free = train(five_classes, ReuseLayers(layers=2, donor_epochs=1))
     limited = train(five_classes, ReuseLayers(layers=2, donor_epochs=1), **limit)
     assert equal(lower(free.weights[-1]), lower(limited.weights[-1]))
     assert not equal(upper(free.weights[-1]), upper(limited.weights[-1]))
+
+
+def test_weights_that_are_unfrozen_are_pruned_then(five_classes: Path) -> None:
+    found = train(five_classes, ReuseLayers(layers=2, donor_epochs=1, unfreeze_epoch=1), epochs=3, sparsity=0.5)
+    _, *ends = (weights["network.body.hidden_01.0.weight"] for weights in found.weights)
+    assert [(weight == 0).double().mean().item() for weight in ends] == pytest.approx([0, 0.5, 0.5], abs=0.01)
+    assert torch.equal(ends[1] == 0, ends[2] == 0)
+    assert not torch.equal(ends[1], ends[2])
 
 
 @pytest.mark.slow
@@ -166,7 +206,7 @@ def test_a_checkpoint_can_be_the_donor_and_a_stopped_run_goes_on(
     assert lit_cifar("fit", *model, *data, *quiet, *donor)[0] == 0
     path = "logs/fit/BatchNorm/version_0/checkpoints/last.ckpt"
     reuse = ["--trainer.callbacks", "ReuseLayers", "--trainer.callbacks.layers", 2]
-    reuse += ["--trainer.callbacks.unfreeze_epoch", 2, "--trainer.callbacks.ckpt_path", path]
+    reuse += ["--trainer.callbacks.unfreeze_epoch", 2, "--trainer.callbacks.ckpt_path", path, "--model.sparsity", 0.5]
     new = ["fit", *model, *data, *quiet, "--data.classes", "[cat, horse]", *reuse]
     code, _, err = lit_cifar(*new, "--trainer.max_epochs", 2)
     assert code == 0, err
@@ -190,6 +230,8 @@ def test_what_can_not_be_reused_is_one_line(five_classes: Path, workspace: Path)
         ReuseLayers(layers=0)
     with pytest.raises(UserError, match="unfreeze_epoch=-1 is negative"):
         ReuseLayers(layers=1, unfreeze_epoch=-1)
+    with pytest.raises(UserError, match="donor_classes='all' is not a choice: use 'other' or 'same'"):
+        ReuseLayers(layers=1, donor_classes="all")  # type: ignore[arg-type]
 
 
 def test_a_donor_of_another_shape_is_one_line(five_classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import optim
+from torch import nn, optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, ReduceLROnPlateau, StepLR
 
 import variants
@@ -82,6 +82,22 @@ def test_zeros(both_ways: Train, sparse: dict[str, float]) -> None:
     for last in found.last:
         weights = torch.cat([value.flatten() for name, value in last.items() if name.endswith("weight")])
         assert (weights == 0).double().mean() > 0.1
+
+
+class Frozen(variants.DenseVariant):
+    """ELU whose first layer is never trained."""
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> list[nn.Module]:
+        return [dense.requires_grad_(index > 0), nn.ELU()]
+
+
+@pytest.mark.parametrize("limit", [{"l1": 0.5}, {"sparsity": 0.6}, {"max_norm": 0.5}])
+def test_penalties_and_limits_leave_frozen_layers_alone(both_ways: Train, limit: dict[str, float]) -> None:
+    found = both_ways(Frozen(depth=2, width=8), RUNS, max_epochs=1, **limit)
+    check_equal(found)
+    weight = "network.body.hidden_01.0.weight"
+    free = both_ways(Frozen(depth=2, width=8), RUNS, max_epochs=1)
+    assert all(torch.equal(last[weight], other[weight]) for last, other in zip(found.last, free.last, strict=True))
 
 
 @pytest.mark.parametrize("clip", [{}, {"gradient_clip_algorithm": "value"}])

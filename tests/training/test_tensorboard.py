@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 import variants
 from lit_cifar.callbacks import EpochTime, LearningRateLogger, NetworkGraph
+from lit_cifar.callbacks.error_figures import last_hidden
 from lit_cifar.callbacks.hparams_row import run_settings
-from lit_cifar.callbacks.test_figures import last_hidden
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.training.module import LitClassifier
