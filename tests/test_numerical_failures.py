@@ -92,7 +92,7 @@ def test_gradients_that_explode_stop_the_run(learning_rate: float, fit: Callable
     sgd = ("--model.optimizer", "SGD", "--model.learning_rate", learning_rate, "--trainer.max_epochs", 20)
     code, err = fit("ELU", *sgd, "--data.val_size", 4, "--data.batch_size", 4)
     assert code == 1
-    assert "training has blown up. A smaller learning rate usually helps" in err
+    assert "training has diverged. A smaller learning rate usually helps" in err
     for path in Path("logs").rglob("*.ckpt"):
         weights = torch.load(path, weights_only=True)["state_dict"]
         assert all(weight.isfinite().all() for weight in weights.values())

@@ -8,7 +8,7 @@ class VariantError(ValueError):
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one printable line, even if its own message can't be made."""
+    """An exception in one printable line, even if `str` of it fails."""
     try:
         message = str(error)
     except Exception as second:  # noqa: BLE001 - a plugin's exception may be broken, too
@@ -17,5 +17,5 @@ def describe(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Text in one line, without control characters such as those that steer a terminal."""
+    """Text in one line without control characters, such as those of terminals."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

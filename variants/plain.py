@@ -1,4 +1,4 @@
-"""Hyperparameters as plain data, which a checkpoint may hold, and back."""
+"""Converts hyperparameters to plain data, which checkpoints can hold, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 def to_plain(value: Any) -> Any:
-    """A value as dicts, lists, strings, numbers, booleans and None: an enum member as its name, a dataclass as a dict.
+    """Convert a value to dicts, lists, strings, numbers, booleans and None. Enum members become their names.
 
     Raises:
         TypeError: If the value, or something in it, has no plain form.
@@ -35,7 +35,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any, hint: Any) -> Any:
-    """The value that the plain data stands for where a type is expected; plain data itself if the type says no more."""
+    """Convert plain data to the type that is expected. Data that needs no conversion is returned as it is."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
@@ -57,7 +57,7 @@ def from_plain(value: Any, hint: Any) -> Any:
 
 
 def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
-    """The first conversion that changes the plain data, such as that to an enum; the data itself if there is none."""
+    """The first conversion to one of the types that changes the data; the data itself if there is none."""
     for hint in hints:
         try:
             found = from_plain(value, hint)

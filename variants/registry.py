@@ -215,7 +215,7 @@ def _register_loaded(entry_point: EntryPoint) -> None:
 
 
 def _import_plugins(source: Origin, loaders: Mapping[str, Callable[[], object]]) -> None:
-    """Import the variants of one module and note their origin. If that fails, a warning says so once."""
+    """Import the variants of one module and record their origin. If that fails, print one warning."""
     failed: dict[str, list[str]] = {}
     for name, load in loaders.items():
         before = set(_classes)
@@ -271,7 +271,7 @@ def registered_as(variant_class: type[Variant]) -> str | None:
 
 
 def can_be_named(variant_class: type[Variant]) -> bool:
-    """Whether the name of the class stands for this class, and its module is still imported."""
+    """Whether the class's name belongs to this class in the registry, and its module is still imported."""
     own = _classes.get(variant_class.__name__, variant_class) is variant_class
     return own and variant_class.__module__ in sys.modules
 

@@ -1,4 +1,4 @@
-"""Variants as plain data, for checkpoints, and back; also those that an older version of their package wrote."""
+"""Converts variants to plain data for checkpoints, and back, including data that older versions have written."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Recalled:
     """A variant class, and what a checkpoint says about its hyperparameters.
 
     Args:
-        variant_class: The class that stands for the one in the checkpoint.
-        init_args: Hyperparameters from the checkpoint that the class takes, migrated, as plain data.
-        unknown: Hyperparameters from the checkpoint that it doesn't take.
+        variant_class: The class to be used for the one in the checkpoint.
+        init_args: Hyperparameters of the checkpoint that the class takes, after migration, as plain data.
+        unknown: Hyperparameters of the checkpoint that it doesn't take.
     """
 
     variant_class: type[Variant]
@@ -70,7 +70,7 @@ def from_spec(spec: Mapping[str, Any], variant_class: type[Variant] | None = Non
 
 
 def recall(spec: Mapping[str, Any], variant_class: type[Variant]) -> Recalled:
-    """The hyperparameters that a class takes over from the data of `to_spec`, which may be of another class."""
+    """The hyperparameters in the data of `to_spec` that a class takes. The data may describe another class."""
     init_args = variant_class.migrate(dict(spec.get("init_args", {})), str(spec.get("version", "")))
     takes = variant_class.hyperparameters()
     return Recalled(

@@ -43,14 +43,14 @@ ACTIVATIONS: dict[Activation, Callable[[int], nn.Module]] = {
     "tanh": lambda units: nn.Tanh(),
     "sigmoid": lambda units: nn.Sigmoid(),
 }
-"""Makes the activation of a layer of so many units."""
+"""Functions that make the activation of a layer, given its number of units."""
 
 NORMALIZATIONS: dict[Normalization, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
     "rms": nn.RMSNorm,
 }
-"""Makes the normalization of a layer of so many units; there is none for `none`."""
+"""Functions that make the normalization of a layer, given its number of units. `none` has no function."""
 
 
 def _equal(weight: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ INITIALIZATIONS: dict[Initialization, Callable[[Tensor], Tensor]] = {
     "lecun": partial(nn.init.kaiming_normal_, nonlinearity="linear"),
     "equal": _equal,
 }
-"""Fills a dense layer's weight [units, inputs] in place."""
+"""Functions that fill a dense layer's weight [units, inputs] in place."""
 
 
 class StandardizedLinear(nn.Linear):

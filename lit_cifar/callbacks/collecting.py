@@ -42,7 +42,7 @@ class Collecting(Callback, ABC):
 
     @abstractmethod
     def report(self, trainer: Trainer, pl_module: LightningModule, found: Found) -> None:
-        """Use what was found of each image; called in the main process."""
+        """Use the outputs [N, ...] of all images, by name; called in the main process only."""
 
 
 class AfterTest(Collecting):
@@ -62,7 +62,7 @@ class AfterPredict(Collecting):
 
 
 def gathered(batches: Sequence[Mapping[str, Tensor]], trainer: Trainer) -> dict[str, Tensor]:
-    """The content of the batches of all processes [N, ...], on the CPU, in the order of their `indices` [N]."""
+    """Concatenate the outputs of all processes to [N, ...], on the CPU, sorted by their `indices` [N]."""
     columns = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     columns = {name: _of_all_processes(values, trainer) for name, values in columns.items()}
     order = columns.pop("indices").argsort()

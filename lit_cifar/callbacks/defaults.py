@@ -19,13 +19,13 @@ from lit_cifar.callbacks.run_description import RunDescription
 from lit_cifar.callbacks.stop_on_signal import StopOnSignal
 from lit_cifar.callbacks.uncertainty_figures import UncertaintyFigures
 
-# judged after a validation, as max_steps may end an epoch before there is one
+# checked after each validation: `max_steps` may end an epoch before its validation
 EARLY_STOPPING = {"monitor": "val/loss", "patience": 20, "check_on_train_epoch_end": False}
 BEST_CHECKPOINT = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
 
 
 def default_callbacks(*, figures: bool = True) -> list[Callback]:
-    """Callbacks that log, draw and check; they have a use in training and in tests.
+    """Callbacks that log, draw and check, in training and in tests.
 
     Add them to a Trainer of your own: `Trainer(callbacks=[*default_callbacks(), …])`.
 

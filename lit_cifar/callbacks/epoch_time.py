@@ -25,7 +25,7 @@ class EpochTime(Callback):
         self._seconds_before, self._images = state_dict["seconds"], state_dict["images"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue the clock of a continued epoch."""
+        """Continue the clock if the run is continued in the middle of an epoch."""
         self._started = perf_counter() - self._seconds_before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,9 +36,7 @@ class EpochTime(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._images += len(batch[1])
-        self._seconds = (
-            perf_counter() - self._started
-        )  # whichever batch is the last: --trainer.max_steps may end an epoch
+        self._seconds = perf_counter() - self._started  # after each batch, because `max_steps` may end an epoch early
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("train/seconds", self._seconds)

@@ -19,10 +19,10 @@ from lit_cifar.training.tensorboard import writers
 
 
 class TestFigures(AfterTest):
-    """Show the network's errors in TensorBoard, and its last hidden layer in TensorBoard's projector.
+    """Show a network's errors on the test images in TensorBoard, and its last hidden layer in TensorBoard's projector.
 
     Figures: confusion matrix, accuracy of each class, and the worst errors, which are the images whose true class got
-    the least probability. The projector shows the last hidden layer's output for the first images.
+    the lowest probability. The projector shows the last hidden layer's output for the first images.
 
     Args:
         embedded_images: Number of images in the projector; 0 for none.
@@ -44,7 +44,7 @@ class TestFigures(AfterTest):
 
 
 def error_figures(found: Found, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
-    """All figures by name."""
+    """The figures of a test's errors, by name."""
     names, source = data.class_names, data.data_source
     labels, probabilities = found["labels"], found["probabilities"]
     counts = torch.bincount(labels * len(names) + probabilities.argmax(1), minlength=len(names) ** 2)

@@ -66,7 +66,7 @@ def best_scores(loss: float, accuracy: float) -> dict[str, float]:
 
 
 def run_settings(model: LightningModule, data: LightningDataModule, optimizer: Optimizer, seed: int) -> dict[str, Any]:
-    """The hyperparameters of a run, as its row has them. Options of regularization are named if they are on.
+    """The hyperparameters in a run's row. Regularization options are included if they are on.
 
     The seed is a text, because TensorBoard shows numbers with decimals.
     """

@@ -36,7 +36,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self._not_yet(), weights_only=False)
+            trainer.save_checkpoint(self._pending(), weights_only=False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._move_into_place(trainer)
@@ -48,12 +48,12 @@ class LastCheckpoint(Checkpoint):
         """Save in the middle of an epoch."""
         trainer.save_checkpoint(self.path, weights_only=False)
 
-    def _not_yet(self) -> Path:
+    def _pending(self) -> Path:
         return self.path.with_name(f".{self.path.name}.next")
 
     def _move_into_place(self, trainer: Trainer) -> None:
-        if trainer.is_global_zero and self._not_yet().is_file():
-            self._not_yet().replace(self.path)
+        if trainer.is_global_zero and self._pending().is_file():
+            self._pending().replace(self.path)
 
 
 def _rename(state: dict[str, Any], before: str, now: str) -> None:

@@ -132,7 +132,7 @@ def activation_statistics(pl_module: LightningModule, images: Tensor) -> dict[st
 
 
 def unit_statistics(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `activation_statistics` gives, from each layer's output [N, ...]."""
+    """The same statistics as `activation_statistics`, of each layer's output [N, ...]."""
     found: dict[str, Tensor] = {}
     for name, output in outputs.items():
         units = output.flatten(1).float()
@@ -145,21 +145,21 @@ def unit_statistics(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def activations(pl_module: LightningModule, images: Tensor) -> dict[str, Tensor]:
-    """Each layer's output for uint8 images [N, C, H, W], in evaluation mode, in the order of the forward pass."""
+    """Each layer's output [N, ...] for uint8 images [N, C, H, W], in evaluation mode, in the order they are called."""
     with outputs_of(layers(pl_module)) as outputs, evaluating(pl_module):
         pl_module(images)
     return outputs
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """The root mean square over the last dimension."""
+    """The root mean square of values [..., N] over the last dimension."""
     return values.square().mean(dim=-1).sqrt()
 
 
 def _share_of_twins(units: Tensor) -> Tensor:
-    """The share of columns of [N, units] that equal another column, but for rounding.
+    """The share of columns of [N, units] that equal another column up to rounding.
 
-    Equal columns have equal weighted sums, which different columns almost never have.
+    Equal columns have equal weighted sums. Different columns almost never do.
     """
     weights = torch.arange(1.0, len(units) + 1, device=units.device).cos()
     sums = (weights @ units).sort().values
@@ -199,7 +199,7 @@ def _listed(output: object) -> list[object]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards each part has its former mode."""
+    """Put a module into evaluation mode inside the block, and restore the mode of each part afterwards."""
     training = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -14,9 +14,11 @@ class NonFiniteLossError(UserError):
 
 
 class StopOnNonFiniteLoss(Callback):
-    """Stop training when the loss is NaN or infinite, before a checkpoint of spoilt weights is written.
+    """Stop training when the loss is NaN or infinite, before a checkpoint of damaged weights is written.
 
-    The loss is read at every `every`-th batch and at the last of an epoch: reading it makes an accelerator wait.
+    Args:
+        every: The loss is read after every `every`-th batch and after the last batch of an epoch. Reading it makes the
+            CPU wait for the accelerator.
     """
 
     def __init__(self, every: int = 50) -> None:
@@ -29,16 +31,16 @@ class StopOnNonFiniteLoss(Callback):
             return
         loss = outputs["loss"]
         if not torch.isfinite(loss):
+            message = divergence_message(loss.item(), trainer.current_epoch, batch_idx)
             best = best_checkpoint(trainer)
-            kept = (
-                f" The best checkpoint so far is kept: {best.best_model_path}." if best and best.best_model_path else ""
-            )
-            raise NonFiniteLossError(f"{blown_up(loss.item(), trainer.current_epoch, batch_idx)}{kept}")
+            if best and best.best_model_path:
+                message += f" The best checkpoint so far is kept: {best.best_model_path}."
+            raise NonFiniteLossError(message)
 
 
-def blown_up(loss: float, epoch: int, batch: int) -> str:
+def divergence_message(loss: float, epoch: int, batch: int) -> str:
     """An error message for a loss that is NaN or infinite."""
     return (
-        f"The loss became {loss} in epoch {epoch}, batch {batch}: training has blown up. A smaller learning rate "
+        f"The loss became {loss} in epoch {epoch}, batch {batch}: training has diverged. A smaller learning rate "
         "usually helps."
     )

@@ -12,10 +12,10 @@ BEST = 3
 
 
 def prediction_summary(table: pd.DataFrame, class_names: Sequence[str]) -> str:
-    """Predictions for people.
+    """A summary of predictions, to be printed.
 
-    One image gets its most probable classes. More get the first five predictions, the number of images in each class,
-    and the accuracy where labels are known.
+    For one image it has the most probable classes. For more images it has the first five predictions, the number of
+    images in each class, and the accuracy if labels are known.
 
     Args:
         table: What `prediction_table` returns.

@@ -16,8 +16,8 @@ KEY = "processes"
 class ProcessState(Callback):
     """Save what Lightning's checkpoints lack, so that a continued run equals one that never stopped.
 
-    For each process these are the states of the random number generators (dropout, augmentation), the sums of the
-    training metrics so far, the place in the epoch, and whether early stopping has been decided.
+    For each process this is the state of the random number generators (used by dropout and augmentation), the sums of
+    the training metrics so far, the position in the epoch, and whether early stopping has decided to stop.
     """
 
     def __init__(self) -> None:

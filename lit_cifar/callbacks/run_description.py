@@ -14,7 +14,7 @@ from lit_cifar.training.tensorboard import LAYOUT, writers
 
 
 class RunDescription(Callback):
-    """Put what was run, and on which data, into TensorBoard's Text tab, and lay out its Custom Scalars tab."""
+    """Write the variant, the data and the command to TensorBoard's Text tab, and lay out its Custom Scalars tab."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data_source = trainer.datamodule.data_source  # type: ignore[attr-defined]
@@ -25,14 +25,14 @@ class RunDescription(Callback):
 
 
 def describe_run(writer: SummaryWriter, variant: variants.Variant, data_source: str) -> None:
-    """Write the texts that say what is run."""
+    """Write a run's variant, data and command as texts."""
     texts = {
         "variant": json.dumps(variants.to_spec(variant), indent=1),
         "data": data_source,
         "command": shlex.join(["lit-cifar", *sys.argv[1:]]),
     }
     for tag, text in texts.items():
-        writer.add_text(tag, _as_it_is(text))
+        writer.add_text(tag, _verbatim(text))
 
 
 class SaveConfig(SaveConfigCallback):
@@ -61,9 +61,9 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for writer in writers(trainer):
-            writer.add_text("config", _as_it_is(self.parser.dump(self.config)))
+            writer.add_text("config", _verbatim(self.parser.dump(self.config)))
 
 
-def _as_it_is(text: str) -> str:
-    """Text that TensorBoard, which reads Markdown, shows unchanged."""
+def _verbatim(text: str) -> str:
+    """Text as a Markdown code block, so that TensorBoard shows it unchanged."""
     return "\n".join(f"    {line}" for line in text.splitlines())

@@ -38,7 +38,7 @@ class UncertaintyFigures(AfterTest):
 
 
 def uncertainty_figures(found: Found, model: LitClassifier, data: CIFAR10DataModule) -> Iterator[tuple[str, Figure]]:
-    """All figures by name."""
+    """The figures of a test's uncertainty, by name."""
     evaluations = {type(model.variant).__name__: [evaluate_predictions(found, model.mc_samples)]}
     source, way, probabilities = data.data_source, "deterministic", found["probabilities"]
     if model.mc_samples:
