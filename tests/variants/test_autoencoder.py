@@ -53,7 +53,7 @@ def test_it_learns_to_reconstruct_images() -> None:
     images = (factors @ torch.randn(3, 3072)).view(-1, *IMAGE_SHAPE) / 3**0.5
     optimizer = torch.optim.NAdam(built.parameters(), lr=0.01)
     errors = []
-    for _ in range(60):
+    for _ in range(150):
         optimizer.zero_grad()
         error = built(images)[1]["reconstruction"]
         error.backward()
