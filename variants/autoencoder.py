@@ -23,7 +23,7 @@ class AutoencoderNetwork(nn.Sequential):
         code = images
         for layer in encoder:
             code = layer(code)
-        logits = output(code.detach())
+        logits: Tensor = output(code.detach())
         if not self.training:
             return logits
         return logits, {"reconstruction": nn.functional.mse_loss(decoder(code), images.flatten(1))}
