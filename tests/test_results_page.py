@@ -74,6 +74,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_record(findings(), folder / "results/tiny")
     (folder / "results.md").write_text(PAGE)
     (folder / "chapter11.md").write_text(CHAPTER)
+    (folder / "exercise.md").write_text("# Exercise\n")
     (tmp_path / "README.md").write_text("<!-- list tiny 1 -->\n<!-- end -->\n")
     return folder
 
@@ -122,7 +123,7 @@ def test_a_record_gives_other_pages_its_answers(results_page: ModuleType, docs: 
     assert results_page.main(["--check"], docs) == 1
 
 
-@pytest.mark.parametrize("page", ["docs/chapter11.md"])
+@pytest.mark.parametrize("page", ["docs/chapter11.md", "docs/exercise.md"])
 def test_pages_show_questions_that_there_are(page: str) -> None:
     asked = re.findall(r"<!-- (?:answers|list) (\S+)(?: (\S+))? -->", (ROOT / page).read_text(encoding="utf-8"))
     assert asked
