@@ -132,7 +132,7 @@ def evaluate_predictions(found: Found, mc_samples: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "images": len(labels),
         "mc_samples": mc_samples,
-        "scores": {way: evaluate(p, labels) for way, p in ways.items()},
+        "scores": scores_of(found, labels),
         "risk_coverage": {
             way: {name: _risk_coverage(p, labels, uncertainty) for name, uncertainty in ranked[way].items()}
             for way, p in ways.items()
@@ -145,6 +145,16 @@ def evaluate_predictions(found: Found, mc_samples: int) -> dict[str, Any]:
     if mc_samples:
         result["samples"] = vars(sample_curve(found["mc_after"], labels, sample_points(mc_samples)))
     return result
+
+
+def scores_of(found: Found, labels: Tensor) -> dict[str, dict[str, float]]:
+    """The scores of each way to predict."""
+    return {way: evaluate(p, labels) for way, p in _ways(found).items()}
+
+
+def mean_scores(scores: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """The means of what `scores_of` has found for several corruptions."""
+    return {way: {name: fmean(each[way][name] for each in scores) for name in scores[0][way]} for way in scores[0]}
 
 
 def rankings(found: Found) -> dict[str, dict[str, Tensor]]:
@@ -242,8 +252,8 @@ def _shift(
     scores = []
     for corruption in CORRUPTIONS:
         found = _predict_both(network, corrupt(images, corruption, severity, seed=seed), mc_samples, seed)
-        scores.append({way: evaluate(p, labels) for way, p in _ways(found).items()})
-    return {way: {name: fmean(each[way][name] for each in scores) for name in scores[0][way]} for way in scores[0]}
+        scores.append(scores_of(found, labels))
+    return mean_scores(scores)
 
 
 def _detection(familiar: Found, others: Found) -> dict[str, dict[str, float]]:

@@ -83,7 +83,8 @@ class BatchSampler:
         """Choose the epoch whose order is drawn; Lightning calls this."""
         self.epoch = epoch
 
-    def _share(self) -> Tensor:
+    def order(self) -> Tensor:
+        """The indices of this process's images in this epoch, in order."""
         if not self.shuffle:
             return torch.arange(self.rank, self.count, self.num_replicas)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
@@ -95,14 +96,24 @@ class BatchSampler:
         # A generator does nothing before its first item is asked for. Lightning sets the epoch of a continued run
         # after it has called iter().
         start, self.start = self.start, 0
-        batches = list(self._share().split(self.batch_size))
-        batches[len(self) - 1 :] = [torch.cat(batches[len(self) - 1 :])]
+        order = self.order()
+        batches = order.split(self.sizes())
         for drawn, batch in enumerate(batches[start:], start + 1):
             self.drawn = drawn
             yield batch
 
+    def sizes(self) -> list[int]:
+        """The number of images in each batch of an epoch."""
+        share = self._share()
+        full = [self.batch_size] * (len(self) - 1)
+        return [*full, share - sum(full)] if share else []
+
+    def _share(self) -> int:
+        """The number of images that this process draws in an epoch."""
+        return len(range(0 if self.shuffle else self.rank, self.count, self.num_replicas))
+
     def __len__(self) -> int:
-        share = len(range(0 if self.shuffle else self.rank, self.count, self.num_replicas))
+        share = self._share()
         one_is_left = self.shuffle and share > self.batch_size > 1 and share % self.batch_size == 1
         return -(-share // self.batch_size) - one_is_left
 

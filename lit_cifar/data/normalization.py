@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,12 @@ class Scale(nn.Module):
         """The layer for a kind of scaling; `standardize` takes its statistics from these uint8 images [N, C, H, W]."""
         if scaling == "unit":
             return cls.empty(tuple(images.shape[1:]))
-        mean, std = pixel_statistics(images)
+        return cls.standardizing(PixelSums.of(images))
+
+    @classmethod
+    def standardizing(cls, sums: PixelSums) -> Scale:
+        """The layer that gives each pixel mean 0 and standard deviation 1 over the images of these sums."""
+        mean, std = sums.statistics()
         return cls(mean, std.clamp(min=_SMALLEST_STD))
 
     @classmethod
@@ -44,14 +51,42 @@ class Scale(nn.Module):
         return images.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
+@dataclass(frozen=True)
+class PixelSums:
+    """Sums over uint8 images. They are exact, so sums of parts can be added and subtracted.
+
+    Args:
+        count: Number of images.
+        values: The sum of each pixel, float64 [C, H, W].
+        squares: The sum of its squares, float64 [C, H, W].
+    """
+
+    count: int
+    values: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> PixelSums:
+        """The sums over images [N, C, H, W]."""
+        values = torch.zeros(images.shape[1:], dtype=torch.float64)
+        squares = torch.zeros_like(values)
+        for chunk in images.split(256):  # sums of no more than 256 squares of bytes are exact in single precision
+            pixels = chunk.float()
+            values += pixels.sum(0)
+            squares += pixels.square_().sum(0)
+        return cls(len(images), values, squares)
+
+    def __sub__(self, other: PixelSums) -> PixelSums:
+        """The sums over these images without some of them."""
+        return PixelSums(self.count - other.count, self.values - other.values, self.squares - other.squares)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and population standard deviation of each pixel, [C, H, W] each."""
+        mean = self.values / self.count
+        variance = (self.squares / self.count - mean.square()).clamp(min=0)
+        return mean.float(), variance.sqrt().float()
+
+
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population standard deviation of each pixel, [C, H, W] each, over uint8 images [N, C, H, W]."""
-    total = torch.zeros(images.shape[1:], dtype=torch.float64)
-    total_of_squares = torch.zeros_like(total)
-    for chunk in images.split(256):  # sums of no more than 256 squares of bytes are exact in single precision
-        values = chunk.float()
-        total += values.sum(0)
-        total_of_squares += values.square_().sum(0)
-    mean = total / len(images)
-    variance = (total_of_squares / len(images) - mean.square()).clamp(min=0)
-    return mean.float(), variance.sqrt().float()
+    return PixelSums.of(images).statistics()

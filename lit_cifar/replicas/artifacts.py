@@ -1,4 +1,4 @@
-"""The files of a replica in its run's folder, which are those of a single run."""
+"""The files of a replica in the folder of its run, which are the same as those of a single run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def write_artifacts(trained: TrainedReplica, folder: Path, model: LitClassifier,
 
     Args:
         trained: The replica.
-        folder: Its run's folder.
-        model: A classifier of its run, for the description.
+        folder: The folder of its run.
+        model: The classifier of its run, which is described in the checkpoints.
         data: The data of its run.
     """
     write_metrics(trained, folder, model, data)
@@ -41,10 +41,10 @@ def write_artifacts(trained: TrainedReplica, folder: Path, model: LitClassifier,
 
 
 def write_metrics(trained: TrainedReplica, folder: Path, model: LitClassifier, data: CIFAR10DataModule) -> None:
-    """Write the metrics of every epoch, and what was run."""
+    """Write the metrics of every epoch, and a description of the run."""
     loggers = run_loggers(folder, name="", version="")
     for epoch in trained.training.epochs:
-        logged = {"train/seconds": math.nan, **epoch}  # a stack's seconds are not a run's
+        logged = {"train/seconds": math.nan, **epoch}  # the seconds of a stack aren't those of a run
         step = int(logged.pop("step"))
         for logger in loggers:
             logger.log_metrics(logged, step)
@@ -67,7 +67,7 @@ def _write_checkpoint(
     state: Mapping[str, Tensor],
     epoch: Mapping[str, float],
 ) -> None:
-    """Save what Lightning saves of a single run's weights."""
+    """Save the weights as Lightning saves those of a single run."""
     content = {
         "epoch": int(epoch["epoch"]),
         "global_step": int(epoch["step"]) + 1,
@@ -79,5 +79,5 @@ def _write_checkpoint(
 
 
 def _optimizer_of(model: LitClassifier) -> Any:
-    """An optimizer of the model's class, for its name."""
+    """An optimizer of the run, of which only the class and the options are used."""
     return model.optimizer(model.parameters(), model.learning_rate)

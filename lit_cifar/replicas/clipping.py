@@ -1,4 +1,4 @@
-"""Gradient clipping of a stack: each replica's gradients by their own norm."""
+"""Gradient clipping in a stack, by the norm of each replica's gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lit_cifar.replicas.network import NotStackableError
 
 STACKABLE_OPTIONS = {"precision", "accelerator", "devices", "gradient_clip_val", "gradient_clip_algorithm"}
-"""Options of the Trainer that mean the same for a stack as for a single run."""
+"""Options of the Trainer that work for a stack as for a single run."""
 
 
 class ClipEachReplica(Callback):
@@ -35,10 +35,10 @@ class ClipEachReplica(Callback):
 
 
 def clipping(options: Mapping[str, Any]) -> tuple[list[Callback], dict[str, Any]]:
-    """Callbacks that clip by norm, and the other options of the Trainer.
+    """A callback for clipping by norm, if that is among the options, and the options that remain for the Trainer.
 
     Raises:
-        NotStackableError: if an option isn't known to mean the same for a stack.
+        NotStackableError: If an option isn't known to work for a stack.
     """
     if unknown := sorted(options.keys() - STACKABLE_OPTIONS):
         raise NotStackableError(f"the Trainer's option {unknown[0]} isn't known to work for a stack.")

@@ -1,4 +1,4 @@
-"""The data of a stack: images are held in memory once; each replica has its own split and its own order."""
+"""The data of a stack: the images are in memory once; each replica has its own split and order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from lit_cifar.data.augmentation import crop, flip
 from lit_cifar.data.batches import Batch, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.data.normalization import Scale
+from lit_cifar.data.normalization import PixelSums, Scale
 from lit_cifar.data.sources import ImageSet, checked
 from lit_cifar.replicas.network import NotStackableError
 from variants import Scaling
 
 EVALUATION_BATCH = 500
-"""The least images in a validation batch, as in CIFAR10DataModule: sums of losses then round alike."""
+"""The smallest validation batch, as in CIFAR10DataModule, so that sums of losses are rounded the same way."""
 
 
 class StackedDataModule(CIFAR10DataModule):
@@ -35,7 +35,7 @@ class StackedDataModule(CIFAR10DataModule):
         **options: The other arguments of CIFAR10DataModule.
 
     Raises:
-        NotStackableError: for augmentation that stacks don't have.
+        NotStackableError: For cutout and mixup.
     """
 
     def __init__(self, *, seeds: Sequence[int], **options: Any) -> None:
@@ -43,6 +43,9 @@ class StackedDataModule(CIFAR10DataModule):
         if self.cutout or self.mixup:
             raise NotStackableError("cutout and mixup draw for one network's batches.")
         self.seeds = list(seeds)
+        self._on_device: InMemoryImages | None = None
+        self._sums_of_all: PixelSums | None = None
+        self._first_validation: Tensor | None = None
         self._splits: dict[int, dict[str, Tensor]] = {}
         self._split_labels = torch.empty(0, dtype=torch.int64)
 
@@ -58,36 +61,54 @@ class StackedDataModule(CIFAR10DataModule):
                 self._splits[seed] = self._split(seed)
 
     def keep(self, replicas: Sequence[int]) -> None:
-        """Drop all other replicas, from the next epoch on."""
+        """Remove all other replicas, from the next epoch on."""
         self.seeds = [self.seeds[replica] for replica in replicas]
+        self._first_validation = None
 
     def indices(self, name: str, seed: int) -> Tensor:
-        """The indices of a split's images, `train` or `val`, in the whole training set."""
+        """The indices of the images of a split, `train` or `val`, among all images but the test images."""
         return self._splits[seed][name]
 
     def scale(self, scaling: Scaling, seed: int) -> Scale:
         """The scaling layer that a single run with this seed has."""
-        return Scale.fit(scaling, self.train_images[self.indices("train", seed)])
+        if scaling == "unit":
+            return Scale.empty(self.image_shape)
+        return Scale.standardizing(self._sums(self.indices("train", seed)))
+
+    def _sums(self, indices: Tensor) -> PixelSums:
+        """The sums over some of the images; where these are most, only the others are added up."""
+        images = self.train_images
+        others = torch.ones(len(images), dtype=torch.bool).index_fill_(0, indices, value=False)
+        if 2 * len(indices) < len(images):
+            return PixelSums.of(images[indices])
+        if self._sums_of_all is None:
+            self._sums_of_all = PixelSums.of(images)
+        return self._sums_of_all - PixelSums.of(images[others])
 
     def example_batch(self) -> Batch:
         images = self.train_images[: self.batch_size].expand(len(self.seeds), -1, -1, -1, -1)
         return images, torch.zeros(images.shape[:2], dtype=torch.int64)
 
     def first_validation_images(self, count: int) -> Tensor:
-        """Each replica's first validation images, uint8 [R, count, C, H, W], on the CPU."""
-        return self.train_images[torch.stack([self.indices("val", seed)[:count] for seed in self.seeds])]
+        """Each replica's first validation images, uint8 [R, count, C, H, W], on the Trainer's device."""
+        images = self.images_on_device()
+        if self._first_validation is None:
+            indices = torch.stack([self.indices("val", seed) for seed in self.seeds])[:, :count]
+            self._first_validation = indices.to(images.images.device)
+        found, _ = images[self._first_validation.flatten()]
+        return found.view(*self._first_validation.shape, *found.shape[1:])
 
     def train_dataloader(self) -> StackedLoader:  # type: ignore[override]
-        return StackedLoader(self, "train", self._images_on_device(), flip=self.flip, padding=self.crop_padding)
+        return StackedLoader(self, "train", flip=self.flip, padding=self.crop_padding)
 
     def val_dataloader(self) -> StackedLoader:  # type: ignore[override]
-        return StackedLoader(self, "val", self._images_on_device())
+        return StackedLoader(self, "val")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         return batch  # it has been augmented already
 
     def sampler(self, name: str, seed: int) -> BatchSampler:
-        """The batches of a single run with this seed."""
+        """The sampler of a single run with this seed."""
         training, count = name == "train", len(self.indices(name, seed))
         batch_size = self.batch_size if training else max(self.batch_size, EVALUATION_BATCH)
         return BatchSampler(count, batch_size=batch_size, shuffle=training, seed=seed)
@@ -96,38 +117,37 @@ class StackedDataModule(CIFAR10DataModule):
         single = copy.copy(self)
         single.seed = seed
         train, val = single.split_indices(self._split_labels)
-        if not len(val):  # the source brings its own, which follow the others
+        if not len(val):  # the source has validation images of its own, which `_joined` has put last
             val = torch.arange(len(self._split_labels), len(self.train_images))
         return {"train": train, "val": val}
 
-    def _images_on_device(self) -> InMemoryImages:
-        images = self._sets["train"]
-        return images.to(self.trainer.strategy.root_device) if self.trainer else images
+    def images_on_device(self) -> InMemoryImages:
+        """All images but the test images, on the Trainer's device; they are copied there once."""
+        if self._on_device is None:
+            images = self._sets["train"]
+            self._on_device = images.to(self.trainer.strategy.root_device) if self.trainer else images
+        return self._on_device
 
 
 class StackedLoader:
     """The batches of one epoch for every replica of a stack, for a Lightning Trainer.
 
     Args:
-        data: Knows the replicas and their splits.
-        name: Which split: `train` or `val`.
-        images: Every training image, on the device where batches are wanted.
+        data: The data of the stack.
+        name: The split: `train` or `val`.
         flip: Whether to mirror images at random.
-        padding: Pad images by this many pixels and cut them out at random; 0 is off.
+        padding: Pad images by this many pixels and crop them at random; 0 is off.
     """
 
     batch_sampler = None  # Lightning looks for it
 
-    def __init__(
-        self, data: StackedDataModule, name: str, images: InMemoryImages, *, flip: bool = False, padding: int = 0
-    ) -> None:
+    def __init__(self, data: StackedDataModule, name: str, *, flip: bool = False, padding: int = 0) -> None:
         self.data = data
         self.name = name
-        self.images = images
         self.flip = flip
         self.padding = padding
         self.samplers = {seed: data.sampler(name, seed) for seed in data.seeds}
-        self.sampler = self  # whose `set_epoch` Lightning calls
+        self.sampler = self  # Lightning calls its `set_epoch`
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -138,30 +158,32 @@ class StackedLoader:
         return len(self.samplers[self.data.seeds[0]])
 
     def __iter__(self) -> Iterator[Batch]:
-        seeds, device = self.data.seeds, self.images.images.device
-        batches = {seed: self._batches(seed) for seed in dict.fromkeys(seeds)}
-        sizes = [len(batch) for batch in batches[seeds[0]]]
-        orders = {seed: self.data.indices(self.name, seed)[torch.cat(batches[seed])] for seed in batches}
-        order = torch.stack([orders[seed] for seed in seeds]).to(device)
+        seeds, pool = self.data.seeds, self.data.images_on_device()
+        device = pool.images.device
+        orders = {seed: self._order(seed) for seed in dict.fromkeys(seeds)}
+        order = torch.stack([orders[seed] for seed in seeds]).to(device)  # all indices of the epoch in one copy
+        sizes = self.samplers[seeds[0]].sizes()
         augmentation = Augmentation.draw(seeds, self.epoch, order.shape[1], flip=self.flip, padding=self.padding)
         parts = augmentation.to(device).split(sizes)
         for indices, part in zip(order.split(sizes, 1), parts, strict=True):
-            images, labels = self.images[indices.flatten()]
+            images, labels = pool[indices.flatten()]
             yield part.apply(images).view(*indices.shape, *images.shape[1:]), labels.view(indices.shape)
 
-    def _batches(self, seed: int) -> list[Tensor]:
-        self.samplers[seed].set_epoch(self.epoch)
-        return list(self.samplers[seed])
+    def _order(self, seed: int) -> Tensor:
+        """The indices of a replica's images, in the order of a single run."""
+        sampler = self.samplers[seed]
+        sampler.set_epoch(self.epoch)
+        return self.data.indices(self.name, seed)[sampler.order()]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What random flips and crops draw for each image of each replica, functions of seed and epoch alone.
+    """Random flips and crops of each image of each replica. They depend only on the replica's seed and the epoch.
 
     Args:
         padding: Pixels on every side before a crop.
         flips: Which images are mirrored, bool [R, N].
-        corners: Where crops begin, rows and columns [2, R, N].
+        corners: The top and left edges of the crops, [2, R, N].
     """
 
     padding: int
@@ -170,7 +192,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, seeds: Sequence[int], epoch: int, count: int, *, flip: bool, padding: int) -> Augmentation:
-        """For `count` images of each replica."""
+        """Draw for `count` images of each replica."""
         generators = [torch.Generator().manual_seed(_digest(seed, epoch)) for seed in seeds]
         flips = torch.stack([torch.rand(count, generator=g) < 0.5 for g in generators]) if flip else None
         if not padding:
@@ -184,14 +206,14 @@ class Augmentation:
         return Augmentation(self.padding, flips, corners)
 
     def split(self, sizes: Sequence[int]) -> Iterator[Augmentation]:
-        """That of each batch."""
+        """The augmentation of each batch, for batches of these sizes."""
         for stop, size in zip(accumulate(sizes), sizes, strict=True):
             part = slice(stop - size, stop)
             flips = None if self.flips is None else self.flips[:, part]
             yield Augmentation(self.padding, flips, None if self.corners is None else self.corners[:, :, part])
 
     def apply(self, images: Tensor) -> Tensor:
-        """Change the images [R * B, C, H, W] of a batch."""
+        """The augmented images [R * B, C, H, W] of a batch."""
         if self.flips is not None:
             images = flip(images, self.flips.flatten())
         if self.corners is not None:
@@ -201,7 +223,7 @@ class Augmentation:
 
 
 def _joined(train: ImageSet, val: ImageSet | None) -> ImageSet:
-    """All images of a source but its test images, in memory once."""
+    """Training images followed by validation images."""
     if val is None:
         return train
     return ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]))

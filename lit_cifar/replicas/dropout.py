@@ -1,4 +1,4 @@
-"""Dropout in a stack: what a replica drops follows from its seed and the step alone, whatever stack it is in."""
+"""Dropout in a stack: masks depend only on the replica's seed and the step, not on the other replicas."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lit_cifar.uncertainty.switch import affine
 TORCHS_OWN = (nn.Dropout.forward, nn.AlphaDropout.forward)
 
 RANDOM_BITS = 31
-"""Bits that decide about a unit: rates are rounded to the nearest 2⁻³¹."""
+"""Random bits per unit. Dropout rates are rounded to the nearest 2⁻³¹."""
 
 
 class SeededDropout(nn.Module):
-    """Stands for a dropout layer of torch's, with random numbers that are functions of seed, layer, step and unit.
+    """Replaces one of torch's dropout layers. Its random numbers are functions of seed, layer, step and unit.
 
-    The bits are SplitMix64's (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). Neither torch's random state
-    nor the other replicas matter, so a replica drops the same units in every stack, and a continued one those that it
-    would have dropped. They are not the units that torch would drop, but they have the same distribution.
+    The random bits come from SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). They don't depend on
+    torch's random state or on other replicas, so a replica drops the same units in every stack, and after resuming.
+    torch's layer would drop other units, with the same distribution.
 
     Args:
         layer: The layer, an `nn.Dropout` or `nn.AlphaDropout`.
@@ -51,7 +51,7 @@ class SeededDropout(nn.Module):
 
 
 def seed_dropout(network: nn.Module) -> None:
-    """Replace torch's elementwise dropout layers, in place; other random layers draw from torch's generator."""
+    """Replace torch's elementwise dropout layers in a network. Other random layers draw from torch's generator."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, (nn.Dropout, nn.AlphaDropout)) and type(child).forward in TORCHS_OWN:
@@ -59,11 +59,11 @@ def seed_dropout(network: nn.Module) -> None:
 
 
 def seeded_layers(network: nn.Module) -> Iterator[SeededDropout]:
-    """The layers that `seed_dropout` has made."""
+    """The layers that `seed_dropout` has put into a network."""
     return (module for module in network.modules() if isinstance(module, SeededDropout))
 
 
 def starts(layer: int, seeds: Sequence[int]) -> Tensor:
-    """Where a layer's random numbers start for each seed, int64 [R]."""
+    """The start of a layer's random numbers for each seed, int64 [R]."""
     digests = (hashlib.blake2b(f"dropout {seed} {layer}".encode(), digest_size=8).digest() for seed in seeds)
     return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests])

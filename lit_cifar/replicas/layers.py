@@ -1,4 +1,4 @@
-"""The layer statistics of a whole stack at once: what LayerStatistics logs of a single network."""
+"""Layer statistics of all networks of a stack at once, as LayerStatistics logs them for a single network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lit_cifar.replicas.network import StackedNetwork
 
 @torch.no_grad()
 def activation_statistics(network: StackedNetwork, images: Tensor) -> dict[str, Tensor]:
-    """The statistics [R] of each layer's output, as `<statistic>/<layer>`, for uint8 images [R, N, C, H, W]."""
+    """Statistics [R] of each layer's output for uint8 images [R, N, C, H, W], named `<statistic>/<layer>`."""
     parts = layers_of(network.each)
 
     def of_one(tensors: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def weights_by_layer(network: StackedNetwork) -> dict[str, Tensor]:
 
 
 def step_statistics(network: StackedNetwork, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradient (root mean square) and update ratio [R] of each layer, in a step that began with these weights."""
+    """Gradient (root mean square) and update ratio [R] of each layer, in the step that began with these weights."""
     found = {}
     for name, part in layers_of(network.each).items():
         gradients = _rows([_gradient(p) for p in part.parameters()])
@@ -48,5 +48,5 @@ def _gradient(p: nn.Parameter) -> Tensor:
 
 
 def _rows(tensors: list[Tensor]) -> Tensor:
-    """All of a replica's numbers in one row."""
+    """Tensors [R, ...] as one, with a row for each replica."""
     return torch.cat([tensor.flatten(1) for tensor in tensors], 1)

@@ -18,18 +18,18 @@ class NotStackableError(Exception):
 
 
 class StackedNetwork(nn.Module):
-    """R networks of equal shape as one: images [R, B, ...] in, logits [R, B, classes] out.
+    """R networks of equal shape as one module: it takes images [R, B, ...] and returns logits [R, B, classes].
 
-    Each parameter and buffer is a tensor [R, ...] whose k-th slice is the k-th network's. The forward pass is
-    `torch.vmap` over `torch.func.functional_call`, so any network that torch can vmap will do. What a network's
-    dropout layers drop follows from its seed; other random layers draw different numbers for each network.
+    Each parameter and buffer is a tensor [R, ...] whose slice k belongs to network k. The forward pass is `torch.vmap`
+    over `torch.func.functional_call`, so it works for every network that torch can vmap. The masks of torch's dropout
+    layers depend on the network's seed; other random layers draw different numbers for each network.
 
     Args:
-        networks: The networks, each with its own weights. They are left as they are.
-        seeds: Each network's seed.
+        networks: The networks, each with its own weights. They aren't changed.
+        seeds: The seed of each network.
 
     Raises:
-        NotStackableError: if they differ in anything but the values of their parameters and buffers.
+        NotStackableError: If the names, shapes or types of their parameters and buffers differ.
     """
 
     def __init__(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> None:
@@ -37,8 +37,9 @@ class StackedNetwork(nn.Module):
         _check_equal_shapes(networks)
         self.each = copy.deepcopy(networks[0])
         with torch.no_grad():
+            alone = [_tensors(network) for network in networks]
             for name, tensor in self.tensors().items():
-                tensor.data = torch.stack([_tensors(network)[name].detach() for network in networks])
+                tensor.data = torch.stack([tensors[name].detach() for tensors in alone])
         seed_dropout(self.each)
         for number, layer in enumerate(seeded_layers(self.each)):
             layer.start = starts(number, seeds)
@@ -46,11 +47,11 @@ class StackedNetwork(nn.Module):
 
     @property
     def replicas(self) -> int:
-        """How many networks there are."""
+        """The number of networks."""
         return len(next(iter(self.tensors().values())))
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Every parameter and buffer [R, ...], by its name in a single network."""
+        """All parameters and buffers [R, ...], by their names in a single network."""
         return _tensors(self.each)
 
     def forward(self, images: Tensor) -> Any:
@@ -60,17 +61,17 @@ class StackedNetwork(nn.Module):
         return functional_call(self.each, dict(tensors), (images,))
 
     def set_step(self, step: int) -> None:
-        """Say how many training steps were taken, which decides what dropout drops next."""
+        """Set the number of training steps taken so far, on which dropout masks depend."""
         for layer in seeded_layers(self.each):
             layer.step = torch.full_like(layer.start, step)
 
     def state_of(self, replica: int) -> dict[str, Tensor]:
-        """A copy of one network's state."""
+        """A copy of the state of one network."""
         return {name: tensor[replica].detach().clone() for name, tensor in self.each.state_dict().items()}
 
     @torch.no_grad()
     def keep(self, replicas: Sequence[int]) -> None:
-        """Drop all other networks from the stack. Parameters stay the same objects; gradients are dropped."""
+        """Remove all other networks. The parameters stay the same objects, without gradients."""
         for tensor in self.tensors().values():
             tensor.grad = None
             tensor.data = tensor.data[list(replicas)]

@@ -18,17 +18,18 @@ ELEMENTWISE = {
     *(optim.SGD, optim.ASGD, optim.Rprop, optim.RMSprop, optim.Adagrad, optim.Adadelta),
     *(optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam, FusedNAdam),
 }
-"""Optimizers that step each weight by its own gradients alone, so that a stack's step is that of its networks."""
+"""Optimizers that update each weight by its own gradients only, so a stack can take the steps of all its networks."""
 
 
 @dataclass
 class RateGroup:
-    """The replicas of one learning rate, which follow one another in the stack.
+    """The replicas of one learning rate, which are neighbours in the stack.
 
     Args:
         learning_rate: Their learning rate; for one-cycle, its peak.
         replicas: Their places in the stack.
-        parameters: Their slices of the stacked parameters; without other groups, the stacked parameters themselves.
+        parameters: Their slices of the stacked parameters, or if there are no other groups, the stacked parameters
+            themselves.
     """
 
     learning_rate: float
@@ -43,7 +44,7 @@ class RateGroups:
 
     Args:
         network: The stack.
-        learning_rates: Each replica's learning rate; equal ones must follow one another.
+        learning_rates: The learning rate of each replica; equal ones must be neighbours.
     """
 
     def __init__(self, network: StackedNetwork, learning_rates: Sequence[float]) -> None:
@@ -61,26 +62,26 @@ class RateGroups:
         return len(self.groups) == 1
 
     def refresh(self) -> None:
-        """Let the slices point to where the stacked parameters are now."""
+        """Make the slices share the present memory of the stacked parameters."""
         for group, p, whole in self._slices():
             p.data = whole.data[_slice(group.replicas)]
 
     def drop_gradients(self) -> None:
-        """Forget the stacked parameters' gradients, which the optimizer doesn't know."""
+        """Remove the gradients of the stacked parameters, which the optimizer doesn't zero."""
         for whole in self.stacked:
             whole.grad = None
 
     def give_gradients(self) -> None:
-        """Pass the stacked parameters' gradients on to the slices."""
+        """Give the slices the gradients of the stacked parameters."""
         for group, p, whole in self._slices():
             p.grad = None if whole.grad is None else whole.grad[_slice(group.replicas)]
 
     @torch.no_grad()
     def keep(self, replicas: Sequence[int], optimizer: Optimizer) -> None:
-        """Drop all other replicas from the optimizer's state; call it after the network has dropped them.
+        """Remove all other replicas from the optimizer's state. Call it after the network has removed them.
 
         Args:
-            replicas: The places of those that stay; each group must keep one.
+            replicas: The places of the replicas that stay, at least one of each group.
             optimizer: The optimizer that was made with these groups.
         """
         start = 0
@@ -103,12 +104,12 @@ class RateGroups:
 
 
 class StackedOptimizer:
-    """An optimizer factory, as LitClassifier takes one, for a stack.
+    """The optimizer factory of a stack, as LitClassifier takes it.
 
     Args:
-        factory: The factory of a single run.
+        factory: The optimizer factory of a single run.
         network: The stack.
-        learning_rates: Each replica's learning rate; equal ones must follow one another.
+        learning_rates: The learning rate of each replica; equal ones must be neighbours.
     """
 
     def __init__(
@@ -120,10 +121,12 @@ class StackedOptimizer:
         self.groups: RateGroups
 
     def __call__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
-        """Make the optimizer, when the parameters are on their device; what it is given is in the groups.
+        """Make the optimizer of the stack, whose parameters must be on their device by now.
+
+        The parameters and rates that it steps are those of the groups, not the arguments.
 
         Raises:
-            NotStackableError: if it looks at more than single weights.
+            NotStackableError: If the optimizer isn't known to update every weight by itself.
         """
         self.groups = RateGroups(self.network, self.learning_rates)
         given = [{"params": group.parameters, "lr": group.learning_rate} for group in self.groups.groups]
@@ -133,10 +136,10 @@ class StackedOptimizer:
 
 
 def checked_scheduler(factory: Callable[[Optimizer], Any]) -> Callable[[Optimizer], Any]:
-    """The scheduler factory of a single run, for a stack.
+    """The scheduler factory of a stack, from that of a single run.
 
     Raises:
-        NotStackableError: when called, if it makes a scheduler that follows one validation loss.
+        NotStackableError: When it is called, if the scheduler follows a validation loss.
     """
 
     def make(optimizer: Optimizer) -> Any:
@@ -149,10 +152,10 @@ def checked_scheduler(factory: Callable[[Optimizer], Any]) -> Callable[[Optimize
 
 
 def check_elementwise(optimizer: Optimizer) -> None:
-    """Make sure that an optimizer takes the step of each weight by itself.
+    """Check that an optimizer updates each weight by its own gradients only.
 
     Raises:
-        NotStackableError: if it isn't known to do so.
+        NotStackableError: If it isn't known to do so.
     """
     if type(optimizer) not in ELEMENTWISE:
         raise NotStackableError(

@@ -1,4 +1,4 @@
-"""The state of one replica: its run, its training so far, and whether it continues."""
+"""One replica of a stack: what it is, and how its training has gone so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Replica:
     """One training in a stack.
 
     Args:
-        label: What people see.
+        label: Its name in messages.
         seed: Decides the first weights, the split and the order of the images.
         learning_rate: Learning rate; for one-cycle, its peak.
     """
@@ -24,16 +24,16 @@ class Replica:
 
 @dataclass
 class Training:
-    """How a replica's training went so far: early stopping and best epochs as Lightning's callbacks decide them.
+    """A replica's training so far, with early stopping and best epochs as Lightning's callbacks decide them.
 
     Args:
         patience: Epochs without a lower validation loss after which it stops.
-        epochs: What was logged of each epoch, by name.
+        epochs: The logged values of each epoch, by name.
         lowest_loss: The lowest validation loss so far.
         highest_accuracy: The highest validation accuracy so far.
         waited: Epochs since the lowest validation loss.
-        stopped: Whether its training is over.
-        failure: Why it failed, if it did.
+        stopped: Whether its training has ended.
+        failure: Why it has failed; empty if it hasn't.
     """
 
     patience: int
@@ -45,24 +45,19 @@ class Training:
     failure: str = ""
 
     def judge(self, val_loss: float, val_accuracy: float) -> tuple[bool, bool]:
-        """Take note of a validation; return whether its loss and its accuracy are the best so far."""
+        """Record a validation. Returns whether its loss, and whether its accuracy, is the best so far."""
         first = not self.epochs
         lower, higher = val_loss < self.lowest_loss, val_accuracy > self.highest_accuracy
         self.waited = 0 if lower else self.waited + 1
-        self.lowest_loss, self.highest_accuracy = _best(val_loss, val_accuracy, self)
+        self.lowest_loss = val_loss if lower else self.lowest_loss  # not min(), which returns NaN in some orders
+        self.highest_accuracy = val_accuracy if higher else self.highest_accuracy
         self.stopped = not math.isfinite(val_loss) or self.waited >= self.patience
         return first or lower, first or higher
 
     def fail(self, reason: str) -> None:
-        """End the training as a failed one."""
+        """End the training, and say why it has failed."""
         self.stopped, self.failure = True, reason
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for a checkpoint."""
+        """The training as plain data, for a checkpoint."""
         return asdict(self)
-
-
-def _best(val_loss: float, val_accuracy: float, so_far: Training) -> tuple[float, float]:
-    lowest = val_loss if val_loss < so_far.lowest_loss else so_far.lowest_loss
-    highest = val_accuracy if val_accuracy > so_far.highest_accuracy else so_far.highest_accuracy
-    return lowest, highest

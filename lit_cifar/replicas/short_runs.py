@@ -1,4 +1,4 @@
-"""The short runs of a learning-rate search as one stack: rates and seeds side by side."""
+"""The short runs of a learning-rate search as one stack of all its rates and seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from lit_cifar.replicas.clipping import clipping
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.optimizer import StackedOptimizer
 from lit_cifar.replicas.replica import Replica
-from lit_cifar.replicas.stack import stacked_training
+from lit_cifar.replicas.stack import stack_trainer, stacked_training
 from lit_cifar.replicas.upkeep import StackUpkeep
-from lit_cifar.training.checkpoints import WholeFiles
 from lit_cifar.training.module import LitClassifier
 
 
@@ -30,13 +29,13 @@ def short_runs(
     epochs: int,
     **trainer_options: Any,
 ) -> list[ConfirmRun]:
-    """Train some epochs; what `lit_cifar.lr_find.search.short_run` does for each replica alone.
+    """Train some epochs and score them, as `lit_cifar.lr_find.search.short_run` does for a single network.
 
     Args:
-        make: Gives a replica's classifier without a network, after every random generator has been seeded.
-        replicas: The replicas; equal learning rates must follow one another.
+        make: Seeds all random number generators and makes a replica's classifier, without its network.
+        replicas: The replicas, sorted such that equal learning rates are neighbours.
         data: The data, with a seed for each replica.
-        epochs: Epochs of each.
+        epochs: Number of epochs.
         trainer_options: Other arguments of the Trainer.
 
     Returns:
@@ -50,16 +49,11 @@ def short_runs(
     data.setup("fit")
     model, optimizer, sparsity = stacked_training(make, replicas, data, is_new=True)
     scores = Scores(replicas, optimizer)
-    trainer = Trainer(
+    trainer = stack_trainer(
+        [*clip, scores, sparsity],
         max_epochs=epochs,
         val_check_interval=1 / VALIDATIONS,
-        logger=False,
-        callbacks=[*clip, scores, sparsity],
-        plugins=[WholeFiles()],
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         **options,
     )
     trainer.fit(model, datamodule=data)
@@ -67,7 +61,7 @@ def short_runs(
 
 
 class Scores(StackUpkeep):
-    """Keeps the scores of each validation, and which replicas have diverged.
+    """Record the scores of each validation, and which replicas have diverged.
 
     Args:
         replicas: All replicas of the stack, in its order.
@@ -78,6 +72,7 @@ class Scores(StackUpkeep):
         super().__init__(replicas, optimizer)
         self.validations: list[Tensor] = []
         self.diverged = torch.zeros(len(replicas), dtype=torch.bool)
+        """Whether each replica has had a loss that isn't finite."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = pl_module.val_metric.compute()  # type: ignore[union-attr, operator]
@@ -87,7 +82,7 @@ class Scores(StackUpkeep):
         self.diverged |= self.bad_batch.cpu() >= 0
 
     def of(self, index: int) -> ConfirmRun:
-        """A replica's result: means of the validations in its last epoch."""
+        """A replica's result: its mean scores over the validations of the last epoch."""
         losses, accuracies = torch.stack(self.validations[-VALIDATIONS:])[:, index].T.tolist()
         loss, rate = fmean(losses), self.replicas[index].learning_rate
         if self.diverged[index]:

@@ -1,4 +1,4 @@
-"""L1 penalty, magnitude pruning and max-norm of a whole stack, each replica as alone."""
+"""L1 penalty, magnitude pruning and max-norm in a stack, with the results of single runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lit_cifar.training.sparsity import AfterOptimizerStep, MagnitudePruning, so
 
 
 class StackedPruning(MagnitudePruning):
-    """Magnitude pruning of stacked weights [R, ...]: the share is that of each replica's layer."""
+    """Magnitude pruning of stacked weights [R, ...], which prunes the same share of each replica's layer."""
 
     def _mask(self, weight: Tensor, share: float) -> Tensor:
         sizes = weight.flatten(1).abs()
@@ -25,13 +25,13 @@ class StackedPruning(MagnitudePruning):
 
 
 class StackedSparsity(AfterOptimizerStep):
-    """L1 penalty, pruning and max-norm of a stack: what L1Penalty, GradualPruning and MaxNorm do to single networks.
+    """L1 penalty, pruning and max-norm in a stack, as L1Penalty, GradualPruning and MaxNorm in a single run.
 
     Args:
         optimizer: The stack's optimizer factory.
         l1: Strength of the L1 penalty on the weights.
-        sparsity: Share of each layer's weights that pruning sets to zero in the course of the first epoch.
-        max_norm: The largest norm of a unit's incoming weights; None is no limit.
+        sparsity: Share of each layer's weights that is pruned during the first epoch.
+        max_norm: The largest norm of a unit's incoming weights. None is no limit.
     """
 
     def __init__(self, optimizer: StackedOptimizer, *, l1: float, sparsity: float, max_norm: float | None) -> None:
@@ -49,7 +49,7 @@ class StackedSparsity(AfterOptimizerStep):
         self._loaded = state_dict["masks"]
 
     def keep(self, replicas: Sequence[int]) -> None:
-        """Drop all other replicas."""
+        """Remove all other replicas."""
         if self._pruning:
             self._pruning.masks = [mask[list(replicas)] for mask in self._pruning.masks]
 

@@ -1,4 +1,4 @@
-"""Train replicas: one LitClassifier whose network is a stack, one Lightning Trainer, one run per replica."""
+"""Train a stack: one Lightning Trainer trains one LitClassifier whose network is many replicas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
@@ -26,9 +26,10 @@ from lit_cifar.training import checkpoints
 from lit_cifar.training.module import LitClassifier
 
 SHARE_OF_SAVING = 0.05
-"""The most of a training's time that saving its stack takes."""
+"""The largest share of the time that saving a stack may take."""
 
 CHECKED_IMAGES = 4
+"""Number of images with which a stack is compared with its networks."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class TrainedReplica:
     """A replica after its training.
 
     Args:
-        replica: Which one.
-        training: How it went, epoch by epoch.
-        by_loss: The state of the network at the epoch with the lowest validation loss; empty if it failed before.
-        by_accuracy: The same by the highest validation accuracy.
+        replica: The replica.
+        training: Its training, epoch by epoch.
+        by_loss: The network's state at the epoch with the lowest validation loss, on the CPU; empty if it failed
+            before the end of an epoch.
+        by_accuracy: The same for the highest validation accuracy.
     """
 
     replica: Replica
@@ -63,20 +65,20 @@ def train_stack(
     report: Report = lambda *_: None,
     **trainer_options: Any,
 ) -> list[TrainedReplica]:
-    """Train replicas side by side; each is what a single run with its seed and learning rate would be.
+    """Train replicas side by side. Each becomes what a single run with its seed and learning rate would become.
 
     Args:
-        make: Gives a replica's classifier without a network, after every random generator has been seeded.
-        replicas: The replicas; equal learning rates must follow one another.
+        make: Seeds all random number generators and makes a replica's classifier, without its network.
+        replicas: The replicas, sorted such that equal learning rates are neighbours.
         data: The data, with a seed for each replica.
-        max_epochs: The most epochs a replica may take.
+        max_epochs: The largest number of epochs.
         patience: Epochs without a lower validation loss after which a replica stops.
-        checkpoint: Where the stack is saved after epochs; if the file is there, training goes on from it.
-        report: Called after each epoch of a replica.
+        checkpoint: The file to which the stack is saved after epochs. If it exists, training is resumed from it.
+        report: Called after each epoch of each replica.
         trainer_options: Other arguments of the Trainer.
 
     Raises:
-        NotStackableError: if these replicas can't be trained as one stack, or not exactly as single runs.
+        NotStackableError: If these replicas can't be trained as one stack with the results of single runs.
     """
     clip, trainer_options = clipping(trainer_options)
     saved = checkpoints.read(checkpoint) if checkpoint and checkpoint.is_file() else None
@@ -87,31 +89,40 @@ def train_stack(
     members = [replicas[index] for index in active]
     model, optimizer, sparsity = stacked_training(make, members, data, is_new=saved is None)
     tracker = ReplicaTracker(replicas, patience=patience, optimizer=optimizer, sparsity=sparsity, report=report)
-    trainer = Trainer(
+    saving = [StackCheckpoint(checkpoint)] if checkpoint else []
+    trainer = stack_trainer(
+        [*clip, tracker, sparsity, *saving],
         max_epochs=max_epochs,
-        logger=False,
-        callbacks=[*clip, tracker, sparsity, *([StackCheckpoint(checkpoint)] if checkpoint else [])],
-        plugins=[checkpoints.WholeFiles()],
         enable_checkpointing=checkpoint is not None,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         **trainer_options,
     )
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint) if saved else None, weights_only=True)
-    return [_trained(index, tracker) for index in range(len(replicas))]
+    return _trained(tracker)
+
+
+def stack_trainer(callbacks: list[Callback], **options: Any) -> Trainer:
+    """A Trainer without output, on one device."""
+    return Trainer(
+        callbacks=callbacks,
+        logger=False,
+        plugins=[checkpoints.WholeFiles()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"devices": 1, **options},
+    )
 
 
 def stacked_training(
     make: Callable[[Replica], LitClassifier], replicas: Sequence[Replica], data: StackedDataModule, *, is_new: bool
 ) -> tuple[LitClassifier, StackedOptimizer, StackedSparsity]:
-    """What trains replicas as a stack.
+    """Build a stack for training.
 
     Args:
         make: As in `train_stack`.
         replicas: The replicas in the stack.
         data: Their data, after `setup`.
-        is_new: Whether the training begins; otherwise weights will be loaded.
+        is_new: Whether training begins. Otherwise the weights will be loaded from a checkpoint.
 
     Returns:
         The classifier of the whole stack, its optimizer factory, and the callback for L1, pruning and max-norm.
@@ -129,9 +140,9 @@ def stacked_training(
 
 
 class StackCheckpoint(Checkpoint):
-    """Save a stack at the end of epochs, at most so often that saving takes a twentieth of the time.
+    """Save a stack at the end of the first epoch, and then as often as `SHARE_OF_SAVING` allows.
 
-    It must come after the callbacks whose state it saves.
+    It must be the last callback, because it saves the state of the others.
 
     Args:
         path: The file.
@@ -158,7 +169,7 @@ def _active_in(saved: Mapping[str, Any]) -> list[int]:
 def _stacked_classifier(
     make: Callable[[Replica], LitClassifier], replicas: Sequence[Replica], data: StackedDataModule, *, is_new: bool
 ) -> tuple[LitClassifier, StackedNetwork]:
-    """The first replica's classifier with the stack of all replicas' networks, each built as in a single run."""
+    """The first replica's classifier, with a stack of the networks of all replicas as its network."""
     models = []
     for replica in replicas:
         model = make(replica)
@@ -176,15 +187,15 @@ def _stacked_classifier(
 def check_stackable(
     network: StackedNetwork, networks: Sequence[nn.Module], data: StackedDataModule, loss_function: LossFunction
 ) -> None:
-    """Try a stack on a few images: it must give what its networks give alone, and it must have gradients.
+    """Try a stack on a few images: its logits must be those of its networks, and it must have gradients.
 
     Raises:
-        NotStackableError: if torch can't vmap the network or its loss, or if it gives other logits in a stack.
+        NotStackableError: If torch can't vmap the network or its loss, or the logits differ.
     """
     images, labels = (part[:, :CHECKED_IMAGES] for part in data.example_batch())
     trial = copy.deepcopy(network)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # the stack is on the CPU
             loss_function(trial.train(), (images, labels))[0].backward()
         with torch.no_grad():
             logits = network.eval()(images)
@@ -197,9 +208,16 @@ def check_stackable(
         raise NotStackableError("the network gives other logits in a stack than alone.")
 
 
-def _trained(index: int, tracker: ReplicaTracker) -> TrainedReplica:
-    replica, training = tracker.replicas[index], tracker.trainings[index]
-    by_loss, by_accuracy = (
-        {name: tensor[index].cpu() for name, tensor in tracker.best[best].items()} for best in ("loss", "accuracy")
+def _trained(tracker: ReplicaTracker) -> list[TrainedReplica]:
+    """The replicas after training, each with its own copy of its best weights."""
+    by_loss, by_accuracy = (  # copied to the CPU tensor by tensor, not replica by replica
+        {name: tensor.cpu() for name, tensor in tracker.best[which].items()} for which in ("loss", "accuracy")
     )
-    return TrainedReplica(replica, training, by_loss, by_accuracy)
+    return [
+        TrainedReplica(replica, training, _slice(by_loss, index), _slice(by_accuracy, index))
+        for index, (replica, training) in enumerate(zip(tracker.replicas, tracker.trainings, strict=True))
+    ]
+
+
+def _slice(states: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    return {name: tensor[index].clone() for name, tensor in states.items()}

@@ -1,4 +1,4 @@
-"""What many networks of equal shape predict, all at once: with one pass, and with MC dropout."""
+"""Predictions of many networks of equal shape at once, with one pass and with MC dropout."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lit_cifar.uncertainty.sampling import sample
 from lit_cifar.uncertainty.switch import Switch
 
 ROWS = 8192
-"""Images, those of all networks counted, that go through the networks at a time."""
+"""Number of images in a forward pass, summed over the networks."""
 
 
 @dataclass(frozen=True)
 class StackedStates:
-    """Networks of equal shape: one of them as a module, and the states of all.
+    """Networks of equal shape: one of them as a module, and the stacked states of all.
 
     Args:
         network: The module, in evaluation mode.
-        states: Every parameter and buffer [R, ...] by its name, on the module's device.
+        states: All parameters and buffers [R, ...] by name, on the module's device.
     """
 
     network: nn.Module
@@ -35,7 +35,7 @@ class StackedStates:
 
     @classmethod
     def of(cls, network: nn.Module, states: Sequence[Mapping[str, Tensor]]) -> StackedStates:
-        """The networks with these states, on the module's device and in its types."""
+        """The networks with these states, which get the device and the types of the module's."""
         own = network.state_dict()
         stacked = {name: torch.stack([state[name] for state in states]).to(own[name]) for name in own}
         return cls(network, stacked)
@@ -44,7 +44,13 @@ class StackedStates:
         return len(next(iter(self.states.values())))
 
     def call(self, function: Callable[..., Tensor], links: Sequence[nn.Module], *each: Any) -> Tensor:
-        """`function(links, …)` for each network; `each` are tensors [R, ...], or containers of them."""
+        """Call `function(links, …)` for each network.
+
+        Args:
+            function: What to call.
+            links: Modules of the network.
+            each: Further arguments of each network: tensors [R, ...], or containers of them.
+        """
         part = _Part(self.network, links)
 
         def of_one(state: Mapping[str, Tensor], *arguments: Any) -> Tensor:
@@ -58,16 +64,16 @@ class StackedStates:
 
 @torch.no_grad()
 def predict_stack(networks: StackedStates, images: Tensor) -> dict[str, Tensor]:
-    """Predict with one pass, as `lit_cifar.evaluation.predict` does for each network.
+    """Predict with one pass, as `lit_cifar.evaluation.predict` does for a single network.
 
     Args:
         networks: The networks.
-        images: uint8 [N, 3, 32, 32], on their device.
+        images: uint8 [N, C, H, W], or those of each network [R, N, C, H, W], on their device.
 
     Returns:
         Class probabilities [R, N, classes] as `probabilities`.
     """
-    batches = images.split(max(1, ROWS // len(networks)))
+    batches = images.split(max(1, ROWS // len(networks)), dim=-4)
     found = [networks.call(run, [networks.network], _for_each(networks, batch)) for batch in batches]
     logits = torch.cat(found, 1)
     return {"probabilities": logits.softmax(2, dtype=torch.promote_types(logits.dtype, torch.float32))}
@@ -77,25 +83,26 @@ def predict_stack(networks: StackedStates, images: Tensor) -> dict[str, Tensor]:
 def predict_stack_by_mc(
     networks: StackedStates, images: Tensor, *, samples: int, seeds: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Predict with MC dropout, as `lit_cifar.evaluation.predict_by_mc` does for each network with its seed.
+    """Predict with MC dropout, as `lit_cifar.evaluation.predict_by_mc` does for a single network.
 
     Args:
-        networks: The networks, without stochastic modules but dropout.
-        images: uint8 [N, 3, 32, 32], on their device.
-        samples: Forward passes with dropout left on.
-        seeds: Decide which units each network drops.
+        networks: The networks, whose only stochastic modules are dropout layers.
+        images: uint8 [N, C, H, W], or those of each network [R, N, C, H, W], on their device.
+        samples: Number of forward passes with dropout left on.
+        seeds: The seed of each network's dropout masks.
 
     Returns:
         The tensors of `predict_by_mc`, with the networks as their first dimension.
     """
-    masks, points = _StackedMasks(seeds), sample_points(samples)
+    masks, points, count = _StackedMasks(seeds), sample_points(samples), images.shape[-4]
     with masked_dropout(networks.network, masks) as switch:
-        request = Request(networks.network, images, samples, range(len(images)), 0, MEMORY_BUDGET, ())
+        of_first = images if images.dim() == 4 else images[0]
+        request = Request(networks.network, of_first, samples, range(count), 0, MEMORY_BUDGET, ())
         plan = make_plan(request, switch)
         step = max(1, min(plan.images, plan.rows // len(networks)))
         blocks = []
-        for start in range(0, len(images), step):
-            block = range(start, min(start + step, len(images)))
+        for start in range(0, count, step):
+            block = range(start, min(start + step, count))
             moments = Moments(points, keep_samples=False)
             for logits in _samples(networks, plan, switch, masks, images, block, samples):
                 moments.add(logits)
@@ -114,8 +121,8 @@ def _samples(
     block: range,
     samples: int,
 ) -> Iterator[Tensor]:
-    """Logits [S, R * N, classes] of some samples of a block of images, then of the next samples."""
-    x = networks.call(run, plan.shared, _for_each(networks, images[block.start : block.stop]))
+    """Logits [S, R * N, classes] of a block of images, for a few samples at a time."""
+    x = networks.call(run, plan.shared, _for_each(networks, images.narrow(-4, block.start, len(block))))
     at_once = max(1, plan.rows // (len(networks) * len(block)))
     for start in range(0, samples, at_once):
         some = range(start, min(start + at_once, samples))
@@ -132,11 +139,13 @@ def _samples(
 
 
 class _StackedMasks(Masks):
-    """The masks of `SeededMasks` for several seeds. Those of one network are put into `given` for its forward pass;
-    without them, the requests are noted.
+    """The masks of `SeededMasks` for several seeds.
+
+    While `given` is empty, requests are recorded in `draws`. The masks of one network are put into `given` for its
+    forward pass.
 
     Args:
-        seeds: Each network's seed.
+        seeds: The seed of each network.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -151,13 +160,13 @@ class _StackedMasks(Masks):
         return self.each[0].keep(draw)
 
     def of(self, samples: range, images: range) -> list[Tensor]:
-        """The masks [R, S, N, ...] of each call of a dropout layer in a forward pass."""
+        """The masks [R, S, N, ...] for each call of a dropout layer in a forward pass."""
         wanted = [replace(draw, samples=samples, images=images) for draw in self.draws]
         return [torch.stack([masks.keep(draw) for masks in self.each]) for draw in wanted]
 
 
 class _Part(nn.Module):
-    """Some of a network's modules, with the names that its state has as `network.…`."""
+    """Some modules of a network, as a module whose state has the network's names after `network.`."""
 
     def __init__(self, network: nn.Module, links: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -169,4 +178,4 @@ class _Part(nn.Module):
 
 
 def _for_each(networks: StackedStates, images: Tensor) -> Tensor:
-    return images.expand(len(networks), *images.shape)
+    return images.expand(len(networks), *images.shape[-4:])

@@ -1,4 +1,4 @@
-"""The callback that treats each replica of a stack as a run: metrics, early stopping, best weights, failures."""
+"""The callback that follows each replica of a stack: metrics, early stopping, best weights, failures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ from lit_cifar.replicas.upkeep import StackUpkeep
 VALIDATION_IMAGES = 500
 """Images for the layer statistics, as in LayerStatistics."""
 
+COMPILING_COSTS = {"cuda": 700_000}
+"""Steps of single replicas that take as long as compiling the step of a stack, which is about 15 s. On an H100, a
+replica's step takes about 22 µs in a stack of 64."""
+
+COMPILING_COSTS_ELSEWHERE = 5_000
+"""The same on a CPU, where a replica's step takes about 3 ms."""
+
 Report = Callable[[str, int, float], None]
 """Called after each epoch with the replica's label, the number of epochs so far and the validation accuracy."""
 
@@ -28,9 +35,10 @@ Report = Callable[[str, int, float], None]
 class ReplicaTracker(StackUpkeep):
     """Follow each replica of a stack as Lightning's callbacks follow a single run.
 
-    At the end of each epoch it notes every replica's metrics and layer statistics, keeps its best weights, and decides
-    whether it goes on. Replicas that have stopped leave the stack: at once in eager training; in compiled training,
-    which has to be compiled again, when half of the stack has stopped.
+    At the end of each epoch it records the metrics and layer statistics of every replica, keeps its best weights, and
+    decides whether it continues. Replicas that have stopped leave the stack. In eager training they leave at once.
+    Compiled training has to be compiled again for a smaller stack, so they leave when the steps they have taken since
+    they stopped cost as much as that (`COMPILING_COSTS`).
 
     Args:
         replicas: All replicas of the stack, in its order.
@@ -54,6 +62,8 @@ class ReplicaTracker(StackUpkeep):
         self.best: dict[str, dict[str, Tensor]] = {"loss": {}, "accuracy": {}}
         self.sparsity = sparsity
         self.report = report
+        self.idle_steps = 0
+        """Steps of stopped replicas that could have left, since the stack was compiled."""
         self._before: dict[str, Tensor] = {}
         self._last_step: dict[str, Tensor] = {}
         self._rates: list[float] = []
@@ -64,12 +74,14 @@ class ReplicaTracker(StackUpkeep):
             "trainings": [training.to_dict() for training in self.trainings],
             "active": self.active,
             "best": self.best,
+            "idle_steps": self.idle_steps,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.trainings = [Training(**training) for training in state_dict["trainings"]]
         self.active = state_dict["active"]
         self.best = state_dict["best"]
+        self.idle_steps = state_dict.get("idle_steps", 0)  # older versions didn't count
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -78,6 +90,7 @@ class ReplicaTracker(StackUpkeep):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
+        self.idle_steps += (len(self.active) - len(self._staying())) * int(trainer.num_training_batches)
         self._started = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -95,12 +108,12 @@ class ReplicaTracker(StackUpkeep):
             self._before = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge every replica's epoch, before the metrics start anew."""
+        """Record every replica's epoch, before the metrics are reset."""
         seconds = time.perf_counter() - self._started
         train = _rows("train", pl_module.train_metric.compute())  # type: ignore[union-attr, operator]
         val = _rows("val", pl_module.val_metric.compute())  # type: ignore[union-attr, operator]
         data: StackedDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        images = data.first_validation_images(VALIDATION_IMAGES).to(pl_module.device)
+        images = data.first_validation_images(VALIDATION_IMAGES)
         found = {**activation_statistics(self.network, images), **self._last_step}
         layers = _rows("layer", found, separator="_")
         self._fail_those_that_blew_up(trainer.current_epoch)
@@ -120,14 +133,24 @@ class ReplicaTracker(StackUpkeep):
             self._keep_weights(self.best[best], places)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        running = [index for index in self.active if not self.trainings[index].stopped]
-        trainer.should_stop = not running
-        compiled = getattr(pl_module, "_compiled", None) is not None
-        places = _staying([index in running for index in self.active], self.optimizer)
-        if running and len(places) < len(self.active) and len(running) <= len(self.active) / (2 if compiled else 1):
+        trainer.should_stop = all(self.trainings[index].stopped for index in self.active)
+        places = self._staying()
+        if trainer.should_stop or len(places) == len(self.active):
+            return
+        if getattr(pl_module, "_compiled", None) is None:
             self._shrink(trainer, places)
-            if compiled:
-                pl_module.compile_training_step()  # type: ignore[operator]
+        elif self.idle_steps >= COMPILING_COSTS.get(pl_module.device.type, COMPILING_COSTS_ELSEWHERE):
+            self._shrink(trainer, places)
+            self.idle_steps = 0
+            pl_module.compile_training_step()  # type: ignore[operator]
+
+    def _staying(self) -> list[int]:
+        """The places of the replicas that continue; one that has stopped stays if its rate has no others."""
+        places: list[int] = []
+        for group in self.optimizer.groups.groups:
+            running = [place for place in group.replicas if not self.trainings[self.active[place]].stopped]
+            places += running or [group.replicas.start]
+        return places
 
     def _rate(self, place: int) -> float:
         groups = self.optimizer.groups.groups
@@ -151,7 +174,7 @@ class ReplicaTracker(StackUpkeep):
             best[name][there] = tensor[here]
 
     def _shrink(self, trainer: Trainer, places: Sequence[int]) -> None:
-        """Let the replicas at all other places leave."""
+        """Remove the replicas at all other places from the stack."""
         data: StackedDataModule = trainer.datamodule  # type: ignore[attr-defined]
         self.network.keep(places)
         self.optimizer.groups.keep(places, trainer.optimizers[0])
@@ -160,16 +183,8 @@ class ReplicaTracker(StackUpkeep):
         self.active = [self.active[place] for place in places]
 
 
-def _staying(running: Sequence[bool], optimizer: StackedOptimizer) -> list[int]:
-    """The places of those that run, and of one that has stopped where all of a learning rate have."""
-    places: list[int] = []
-    for group in optimizer.groups.groups:
-        places += [place for place in group.replicas if running[place]] or [group.replicas.start]
-    return places
-
-
 def _rows(stage: str, values: dict[str, Tensor], separator: str = "/") -> list[dict[str, float]]:
-    """Each replica's values, of tensors [R]; read from the device once."""
-    columns = [value.double().flatten() for value in values.values()]  # torchmetrics squeezes [1] to a number
-    table = torch.stack(columns, 1).tolist()
+    """The values of each replica, from tensors [R]; they are read from the device all at once."""
+    columns = [value.flatten() for value in values.values()]  # torchmetrics turns [1] into a number
+    table = torch.stack(columns, 1).cpu().double().tolist()  # Apple's GPUs have no double precision
     return [dict(zip((f"{stage}{separator}{name}" for name in values), row, strict=True)) for row in table]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 
 from lit_cifar.data.corruptions import SEVERITIES
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.evaluation import TEST_SCORES, Evaluation, certain_examples, evaluate_network, predict, predict_by_mc
+from lit_cifar.evaluation import (
+    TEST_SCORES,
+    Evaluation,
+    certain_examples,
+    evaluate_network,
+    evaluate_predictions,
+    predict,
+    predict_by_mc,
+)
 from lit_cifar.study.artifacts import EXAMPLES_SEED, write_evaluation, write_examples
 from lit_cifar.study.finished import Row
 from lit_cifar.study.plan import PlannedRun
@@ -43,10 +52,12 @@ class Predicted:
     Args:
         selected_by_acc: What `predict` returns for the epoch with the highest validation accuracy.
         best: For the epoch with the lowest validation loss; with MC samples, what `predict_by_mc` returns as well.
+        shift: The scores on corrupted images by severity, as `evaluate_network` has them, if they are wanted.
     """
 
     selected_by_acc: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
+    shift: Mapping[str, Any] = field(default_factory=dict)
 
 
 def finish(
@@ -129,9 +140,14 @@ def _test(
     else:
         best_predicts = predicted.best
     found = {"labels": labels, **best_predicts}
-    severities = SEVERITIES if run.protocol.shift else ()
     images = images.cpu()
-    results = evaluate_network(network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities)
+    if predicted is None:
+        severities = SEVERITIES if run.protocol.shift else ()
+        results = evaluate_network(
+            network, found, images=images, mc_samples=samples, seed=run.seed, severities=severities
+        )
+    else:
+        results = evaluate_predictions(found, samples) | ({"shift": predicted.shift} if predicted.shift else {})
     write_evaluation({"data_source": data.data_source, **results}, folder)
     row |= _test_columns(results)
     if samples and run.seed == EXAMPLES_SEED:

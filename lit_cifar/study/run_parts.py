@@ -74,7 +74,7 @@ def build_callbacks(descriptions: Sequence[Mapping[str, Any]]) -> list[Callback]
 
 
 def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the Trainer, checked and converted to the types it expects.
+    """Options of the Trainer, checked and converted to the types it expects. A run is trained on one device.
 
     Raises:
         UserError: naming the option that is wrong or that a study decides itself.
@@ -82,7 +82,7 @@ def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
     parser = OneLineErrorParser()
     parser.add_class_arguments(Trainer, "trainer", skip=DECIDED, instantiate=False)
     parsed = _instantiated(parser, {"trainer": dict(options)}).trainer.as_dict()
-    return {name: parsed[name] for name in options}
+    return {"devices": 1, **{name: parsed[name] for name in options}}
 
 
 def _instantiated(parser: OneLineErrorParser, content: Mapping[str, Any]) -> Any:

@@ -1,16 +1,18 @@
-"""Compiled stacks: the same training as eager ones, while finished replicas leave."""
+"""Compiled stacks: the same training as eager ones, while finished replicas leave, and after an interruption."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import seed_everything
 
-from lit_cifar.replicas import tracker
+from lit_cifar.replicas import stack, tracker
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.replica import Replica, Training
 from lit_cifar.replicas.stack import TrainedReplica, train_stack
@@ -23,6 +25,9 @@ EPOCHS = (1, 2, 3, 3, 5, 5)
 
 RATES = [1e-3] * len(EPOCHS)
 TWO_RATES = [1e-3] * 3 + [1e-2] * 3
+
+COMPILING_COSTS = 4 * 6
+"""Idle steps that are worth compiling again: four epochs of six steps, which the stopped replicas take in epoch 4."""
 
 
 @dataclass
@@ -40,7 +45,7 @@ Train = Callable[..., Trained]
 def train(data_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train a stack in double precision, compiled or not."""
 
-    def do(*, compiled: bool, variant: str = "ELU", rates: Sequence[float] = RATES) -> Trained:
+    def do(*, compiled: bool, variant: str = "ELU", rates: Sequence[float] = RATES, **options: Any) -> Trained:
         trained, ends = Trained([]), iter(EPOCHS)
 
         class Ending(Training):
@@ -49,13 +54,17 @@ def train(data_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Trai
                 self.stopped = len(self.epochs) + 1 == self.patience
                 return is_best
 
+        def training(patience: int, **saved: Any) -> Training:
+            return Ending(patience, **saved) if saved else Ending(next(ends))
+
         def note(model: Any) -> None:
             trained.compiled.append(model.network.replicas)
             compile_step(model)
 
         compile_step = LitClassifier.compile_training_step
         with monkeypatch.context() as patch:
-            patch.setattr(tracker, "Training", lambda _: Ending(next(ends)))
+            patch.setattr(tracker, "Training", training)
+            patch.setattr(tracker, "COMPILING_COSTS_ELSEWHERE", COMPILING_COSTS)
             patch.setattr(LitClassifier, "compile_training_step", note)
             trained.replicas = train_stack(
                 lambda replica: _classifier(replica, variant, compiled),
@@ -64,6 +73,7 @@ def train(data_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Trai
                 max_epochs=6,
                 patience=6,
                 **ON_CPU,
+                **options,
             )
         return trained
 
@@ -92,8 +102,48 @@ def test_a_compiled_stack_equals_an_eager_one(train: Train, variant: str, rates:
     assert len(compiled.compiled) == 2
 
 
+class Killed(BaseException):
+    """As if the process were killed."""
+
+
+def kill_in(epoch: int) -> Callable[[str, int, float], None]:
+    """A report of finished epochs that ends the training in this epoch."""
+
+    def report(_label: str, finished: int, _accuracy: float) -> None:
+        if finished == epoch:
+            raise Killed
+
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.compiles
+@pytest.mark.parametrize(
+    ("variant", "killed_in", "sizes"), [("AlphaDropout", 3, [6, 2]), ("BatchNorm", 4, [6, 2]), ("AlphaDropout", 5, [2])]
+)
+def test_an_interrupted_compiled_stack_equals_an_uninterrupted_one(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, killed_in: int, sizes: Sequence[int]
+) -> None:
+    monkeypatch.setattr(stack, "SHARE_OF_SAVING", math.inf)  # after every epoch
+    whole = train(compiled=True, variant=variant)
+    saved = tmp_path / "stack.ckpt"
+    with pytest.raises(Killed):
+        train(compiled=True, variant=variant, checkpoint=saved, report=kill_in(killed_in))
+    seen: list[int] = []
+    resumed = train(compiled=True, variant=variant, checkpoint=saved, report=lambda _, epoch, __: seen.append(epoch))
+    assert min(seen) == killed_in
+    assert resumed.compiled == sizes
+    for one, other in zip(resumed.replicas, whole.replicas, strict=True):
+        assert losses(one) == losses(other)
+        assert furthest(one.by_loss, other.by_loss) == furthest(one.by_accuracy, other.by_accuracy) == 0
+
+
+def losses(trained: TrainedReplica) -> list[tuple[float, float]]:
+    return [(epoch["train/loss"], epoch["val/loss"]) for epoch in trained.training.epochs]
+
+
 @pytest.mark.parametrize(("rates", "sizes"), [(RATES, [6, 2]), (TWO_RATES, [6, 3])], ids=["one rate", "two rates"])
-def test_replicas_leave_a_compiled_stack_when_half_have_finished(
+def test_replicas_leave_a_compiled_stack_when_that_pays(
     train: Train, monkeypatch: pytest.MonkeyPatch, rates: Sequence[float], sizes: Sequence[int]
 ) -> None:
     eager = train(compiled=False, rates=rates)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import pytest
 import torch
 from torch import Tensor
 
 from lit_cifar.data.augmentation import crop, flip
 from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.data.normalization import Scale
 from lit_cifar.replicas.data import Augmentation, StackedDataModule
+from variants import Scaling
 
 AUGMENTED = {"flip": True, "crop_padding": 2}
 
@@ -52,6 +55,22 @@ def test_each_image_is_flipped_and_cropped_by_itself(data_options: dict[str, Any
 def test_batches_stay_uint8_until_the_network_scales_them(data_options: dict[str, Any]) -> None:
     for options in (data_options, {**data_options, **AUGMENTED}):
         assert seen([0, 1], 0, **options)[0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("train_size", [None, 9])
+def test_each_replica_is_scaled_as_a_single_run_is(data_options: dict[str, Any], train_size: int | None) -> None:
+    options = {**data_options, "train_size": train_size}
+    stacked = StackedDataModule(seeds=[0, 1], **options)
+    stacked.prepare_data()
+    stacked.setup("fit")
+    for seed in (0, 1):
+        single = CIFAR10DataModule(**options, seed=seed)
+        single.prepare_data()
+        single.setup("fit")
+        for scaling in get_args(Scaling):
+            found, expected = stacked.scale(scaling, seed), Scale.fit(scaling, single.train_images)
+            assert torch.equal(found.mean, expected.mean)
+            assert torch.equal(found.std, expected.std)
 
 
 def test_validation_images_are_not_augmented(data_options: dict[str, Any]) -> None:

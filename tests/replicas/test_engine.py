@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +17,11 @@ import torch
 
 import variants
 from lit_cifar.study.engines import replicas as engine
+from lit_cifar.study.engines import stack_of_runs
 from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.engines.replicas import default_replicas, run_in_stacks
 from lit_cifar.study.finished import history
-from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.plan import RATE_FACTORS, Neighbour, PlannedRun
 from lit_cifar.study.schema import Protocol
 
 TIMES = {
@@ -108,20 +107,29 @@ def test_what_cannot_be_stacked_goes_to_the_other_engine(
     assert "not trained in a stack: the optimizer Adafactor" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(torch.OutOfMemoryError, "CUDA out of memory."), (RuntimeError, "MPS backend out of memory (…)")],
+)
 def test_a_stack_that_does_not_fit_into_memory_is_halved(
+    error: type[Exception],
+    message: str,
     workspace: Path,
     plan: Callable[..., list[PlannedRun]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train = engine.train_stack
+    train, too_large = stack_of_runs.train_stack, []
 
     def small_memory(make: Any, replicas: Sequence[Any], *args: Any, **options: Any) -> Any:
         if len(replicas) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            weights = torch.zeros(3)
+            too_large.append(weakref.ref(weights))
+            raise error(message)
+        assert too_large[0]() is None  # the smaller stacks have its memory
         return train(make, replicas, *args, **options)
 
-    monkeypatch.setattr(engine, "train_stack", small_memory)
+    monkeypatch.setattr(stack_of_runs, "train_stack", small_memory)
     rows = do(plan(3), workspace)
     assert [row["stack_size"] for row in rows] == [2, 2, 1]
     assert "3 replicas don't fit into memory" in " ".join(capsys.readouterr().err.split())
@@ -194,6 +202,25 @@ def test_on_cpus_runs_are_not_stacked_by_default(monkeypatch: pytest.MonkeyPatch
     assert default_replicas() == 128
 
 
+def test_half_and_double_the_rate_share_a_stack(plan: Callable[..., list[PlannedRun]], workspace: Path) -> None:
+    def at(run: PlannedRun, kind: Neighbour) -> PlannedRun:
+        rate = {"learning_rate": 3e-3 * RATE_FACTORS[kind]}
+        return replace(run, kind=kind, protocol=run.protocol.model_copy(update=rate))
+
+    runs = [at(run, kind) for run in plan(2) for kind in RATE_FACTORS]
+    rows = [row for _, row, _ in run_in_stacks(runs, workspace, lambda *_: None, replicas=8, others=run_here)]
+    assert [(row["stack_size"], row["lr"], row["seed"]) for row in rows] == [
+        (4, 1.5e-3, 0),
+        (4, 1.5e-3, 1),
+        (4, 6e-3, 0),
+        (4, 6e-3, 1),
+    ]
+    alone = [row for _, row, _ in run_all(runs, workspace / "alone", run_here, lambda *_: None)]
+    for row in rows:
+        [single] = [other for other in alone if (other["lr"], other["seed"]) == (row["lr"], row["seed"])]
+        compare_rows(without_times(row), without_times(single))
+
+
 def test_seeds_and_rates_of_one_run_share_a_stack(plan: Callable[..., list[PlannedRun]], workspace: Path) -> None:
     runs = plan(2)
     faster = [
@@ -206,82 +233,3 @@ def test_seeds_and_rates_of_one_run_share_a_stack(plan: Callable[..., list[Plann
         (0.05, 0),
         (0.05, 1),
     ]
-
-
-KILLED = """\
-title: Killed
-seeds: 4
-protocol: {max_epochs: 15, batch_size: 16, val_size: 30, mc_samples: 5, patience: 15}
-runs:
-  AlphaDropout:
-    model: {variant: {class_path: AlphaDropout, init_args: {depth: 2, width: 8}}}
-"""
-
-
-@pytest.mark.slow
-def test_a_study_of_stacks_killed_twice_equals_an_uninterrupted_one(workspace: Path, pictures: Path) -> None:
-    (workspace / "killed.yaml").write_text(KILLED)
-    data = ["--data.source", "folder", "--data.data_dir", pictures]
-    options = ["--study", "killed.yaml", *data, "--replicas", 2, "--workers", 0]
-    command = [sys.executable, "-m", "lit_cifar", "compare", *map(str, options), "--output"]
-    saved: list[float] = []
-    for _ in range(2):
-        process = subprocess.Popen([*command, "killed"], stdout=subprocess.DEVNULL)  # noqa: S603
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            times = [path.stat().st_mtime for path in workspace.glob("killed/stacks/*/stack.ckpt")]
-            if times and max(times) not in saved:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        saved += times
-    assert len(saved) > 1
-    for folder in ("killed", "whole"):
-        subprocess.run([*command, folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    killed, whole = (
-        pd.read_csv(workspace / folder / "results.csv")
-        .sort_values(["run", "seed"])
-        .drop(columns=list(TIMES), errors="ignore")
-        for folder in ("killed", "whole")
-    )
-    times_of_tests = [column for column in whole if column.endswith("seconds")]
-    pd.testing.assert_frame_equal(killed.drop(columns=times_of_tests), whole.drop(columns=times_of_tests))
-
-
-SIDE_BY_SIDE = """\
-title: Side by side
-seeds: 4
-protocol: {max_epochs: 6, batch_size: 64, val_size: 200, train_size: 600, mc_samples: 5, patience: 3}
-runs:
-  ELU:
-    model: {variant: {class_path: ELU, init_args: {depth: 2, width: 16}}}
-  BatchNorm:
-    model: {variant: {class_path: BatchNorm, init_args: {depth: 2, width: 16}}}
-questions:
-  - {ask: "Is it better?", treatment: BatchNorm, baseline: ELU}
-  - {ask: "Sooner?", treatment: BatchNorm, baseline: ELU, measure: epochs_to_reach}
-"""
-
-
-@pytest.mark.slow
-def test_a_study_of_stacks_comes_to_the_verdicts_of_worker_processes(workspace: Path) -> None:
-    (workspace / "side.yaml").write_text(SIDE_BY_SIDE)
-    command = [sys.executable, "-m", "lit_cifar", "compare", "--study", "side.yaml", "--data.source", "synthetic"]
-    for folder, ways in (("stacks", ["--replicas", "8"]), ("workers", ["--replicas", "0", "--workers", "2"])):
-        subprocess.run([*command, *ways, "--output", folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    stacks, workers = (
-        pd.read_csv(workspace / folder / "results.csv").sort_values(["run", "seed"], ignore_index=True)
-        for folder in ("stacks", "workers")
-    )
-    exact = ["run", "variant", "seed", "lr", "status", "epochs", "best_epoch", "parameters", "zeros"]
-    pd.testing.assert_frame_equal(stacks[exact], workers[exact])
-    close = ["val_loss", "val_acc", "test_acc", "test_nll"]
-    pd.testing.assert_frame_equal(stacks[close], workers[close], rtol=1e-3, atol=2e-3)
-    assert stacks["stack_size"].tolist() == [4] * 8
-    answers = [
-        [line for line in (workspace / folder / "report.md").read_text().splitlines() if "Is it better?" in line]
-        for folder in ("stacks", "workers")
-    ]
-    assert answers[0]
-    assert [line.partition("±")[0] for line in answers[0]] == [line.partition("±")[0] for line in answers[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,16 @@ def test_samples_and_images_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(pieces[key], tensor, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("shift", [False, True])
 def test_runs_whose_networks_cannot_be_tested_at_once_are_tested_one_by_one(
     workspace: Path,
     plan: Callable[..., list[PlannedRun]],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    shift: bool,
 ) -> None:
-    runs = plan(variant="AlphaDropout")
+    tested = {"shift": shift, "max_epochs": 1}
+    runs = [replace(run, protocol=run.protocol.model_copy(update=tested)) for run in plan(variant="AlphaDropout")]
     at_once = do(runs, workspace / "at_once")
 
     def fail(*_: object) -> None:
@@ -108,6 +112,7 @@ def test_runs_whose_networks_cannot_be_tested_at_once_are_tested_one_by_one(
     one_by_one = do(runs, workspace / "one_by_one")
     assert "AlphaDropout: tested one by one: OutOfMemoryError" in " ".join(capsys.readouterr().err.split())
     assert not any("test_seconds" in row for row in at_once)
+    assert [any("severity" in column for column in row) for row in at_once] == [shift, shift]
     for one, other in zip(at_once, one_by_one, strict=True):
         for column, value in without_times(other).items():
             assert one[column] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), column

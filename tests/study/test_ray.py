@@ -15,7 +15,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lit_cifar.replicas import stack
 from lit_cifar.study.engines import ray as ray_engine
+from lit_cifar.study.engines import ray_task
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.schema import Protocol
 from tests.study.tiny_study import Run, results
@@ -63,31 +65,46 @@ def test_a_cluster_that_is_not_there_is_noticed_before_any_work(
     assert not (workspace / "nothing").exists()
 
 
-class Cluster:
-    """Stands for the module `ray`: tasks are done at once, here."""
+class Killed(BaseException):
+    """As if a task's process were killed."""
 
-    def __init__(self, gpus: int) -> None:
+
+class Cluster:
+    """Stands for the module `ray`: tasks are done at once, here. A task that is killed is repeated.
+
+    Args:
+        gpus: How many GPUs it has.
+        shares_folder: Whether its machines see the study's folder.
+        killed_in: The epoch in which the first task is killed; 0 for none.
+    """
+
+    def __init__(self, gpus: int, *, shares_folder: bool = True, killed_in: int = 0) -> None:
         self.gpus = gpus
+        self.shares_folder = shares_folder
+        self.killed_in = killed_in
         self.asked: list[dict[str, int]] = []
         self.tasks: list[list[str]] = []
         self.util = SimpleNamespace(queue=SimpleNamespace(Queue=lambda **_: self))
-        self.epochs: list[tuple[str, int, float]] = []
+        self.messages: list[Any] = []
+        self.found: list[Any] = []
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 2.0, **({"GPU": float(self.gpus)} if self.gpus else {})}
 
     def remote(self, **needs: int) -> Callable[[Callable[..., Any]], SimpleNamespace]:
-        self.asked.append(needs)
-
         def as_task(function: Callable[..., Any]) -> SimpleNamespace:
-            def do(runs: Sequence[PlannedRun], *rest: Any) -> int:
+            def do(runs: Sequence[PlannedRun], replicas: int, folder: Path, token: Path, queue: Any) -> int:
+                self.asked.append({name: value for name, value in needs.items() if name != "max_retries"})
                 self.tasks.append([run.label for run in runs])
-                self.found.append(function(runs, *rest))
+                token = token if self.shares_folder else Path("/nowhere/token")
+                try:
+                    self.found.append(function(runs, replicas, folder, token, queue))
+                except Killed:
+                    self.found.append(function(runs, replicas, folder, token, queue))
                 return len(self.found) - 1
 
             return SimpleNamespace(remote=do)
 
-        self.found: list[Any] = []
         return as_task
 
     def wait(self, futures: list[int], timeout: float) -> tuple[list[int], list[int]]:
@@ -96,53 +113,100 @@ class Cluster:
     def get(self, future: int) -> Any:
         return self.found[future]
 
-    def put(self, epoch: tuple[str, int, float]) -> None:
-        self.epochs.append(epoch)
+    def put_nowait_batch(self, messages: list[Any]) -> None:
+        self.messages += messages
+        epochs = [message[1] for message in messages if isinstance(message, tuple)]
+        if self.killed_in in epochs:
+            self.killed_in = 0
+            raise Killed
 
     def qsize(self) -> int:
-        return len(self.epochs)
+        return len(self.messages)
 
-    def get_nowait_batch(self, count: int) -> list[tuple[str, int, float]]:
-        batch, self.epochs = self.epochs[:count], self.epochs[count:]
+    def get_nowait_batch(self, count: int) -> list[Any]:
+        batch, self.messages = self.messages[:count], self.messages[count:]
         return batch
+
+
+@pytest.fixture
+def on_cluster(
+    workspace: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[list[dict[str, Any]], list[tuple[str, int]]]]:
+    """Execute three seeds of a tiny network on a cluster. Gives their rows and the epochs that were reported."""
+
+    def do(
+        cluster: Cluster, replicas: int | None, *, epochs: int = 1, folder: str = "study", **model: Any
+    ) -> tuple[list[dict[str, Any]], list[tuple[str, int]]]:
+        monkeypatch.setattr(ray_engine, "_cluster", lambda *_: nullcontext(cluster))
+        monkeypatch.setattr(ray_task, "POLL_SECONDS", 0.0)
+        described = {"variant": {"class_path": "ELU", "init_args": {"depth": 1, "width": 4}}, **model}
+        protocol = Protocol(max_epochs=epochs, patience=epochs, batch_size=16, val_size=30, learning_rate=1e-3)
+        data = {"source": "folder", "data_dir": str(pictures)}
+        runs = [PlannedRun(name="ELU", seed=seed, model=described, data=data, protocol=protocol) for seed in range(3)]
+        told: list[tuple[str, int]] = []
+        done = ray_engine.run_on_cluster(
+            runs,
+            workspace / folder,
+            lambda label, epoch, _: told.append((label, epoch)),
+            address="auto",
+            workers=1,
+            replicas=replicas,
+        )
+        rows = sorted((row for _, row, _ in done), key=lambda row: row["seed"])
+        assert [row["seed"] for row in rows] == [0, 1, 2]
+        assert all(row["status"] == "ok" for row in rows)
+        assert all((workspace / folder / run.folder / "result.json").is_file() for run in runs)
+        assert not (workspace / folder / ray_engine.TASKS).exists()
+        return rows, told
+
+    return do
+
+
+ON_GPU, ON_CPU = {"num_gpus": 1}, {"num_cpus": 1, "num_gpus": 0}
 
 
 @pytest.mark.parametrize(
     ("gpus", "replicas", "needs", "sizes"),
-    [
-        (0, None, {"num_cpus": 1}, [1, 1, 1]),
-        (1, None, {"num_gpus": 1}, [3]),
-        (1, 2, {"num_gpus": 1}, [2, 1]),
-    ],
+    [(0, None, ON_CPU, [1, 1, 1]), (0, 3, ON_CPU, [3]), (1, None, ON_GPU, [3]), (1, 2, ON_GPU, [2, 1])],
 )
 def test_each_gpu_of_a_cluster_trains_stacks(
-    gpus: int,
-    replicas: int | None,
-    needs: dict[str, int],
-    sizes: list[int],
-    workspace: Path,
-    pictures: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    on_cluster: Callable[..., Any], gpus: int, replicas: int | None, needs: dict[str, int], sizes: list[int]
 ) -> None:
     cluster = Cluster(gpus)
-    monkeypatch.setattr(ray_engine, "_cluster", lambda *_: nullcontext(cluster))
-    model = {"variant": {"class_path": "ELU", "init_args": {"depth": 1, "width": 4}}}
-    protocol = Protocol(max_epochs=1, batch_size=16, val_size=30, learning_rate=1e-3)
-    data = {"source": "folder", "data_dir": str(pictures)}
-    runs = [PlannedRun(name="ELU", seed=seed, model=model, data=data, protocol=protocol) for seed in range(3)]
-    told: list[str] = []
-    done = list(
-        ray_engine.run_on_cluster(
-            runs, workspace, lambda label, *_: told.append(label), address="auto", workers=1, replicas=replicas
-        )
-    )
-    assert [{name: value for name, value in asked.items() if name != "max_retries"} for asked in cluster.asked] == [
-        needs
-    ]
+    rows, told = on_cluster(cluster, replicas)
+    assert cluster.asked == [needs] * len(sizes)
     assert [len(task) for task in cluster.tasks] == sizes
-    assert [row["seed"] for _, row, _ in done] == [0, 1, 2]
-    assert all(row["status"] == "ok" for _, row, _ in done)
-    stack_sizes = [row.get("stack_size") for _, row, _ in done]
-    assert stack_sizes == ([n for n in sizes for _ in range(n)] if max(sizes) > 1 else [None] * 3)
-    assert all((workspace / run.folder / "result.json").is_file() for run in runs)
-    assert sorted(told) == [run.label for run in runs]
+    assert [row.get("stack_size") for row in rows] == (
+        [n for n in sizes for _ in range(n)] if max(sizes) > 1 else [None] * 3
+    )
+    assert sorted(told) == [(f"ELU, seed {seed}", 1) for seed in range(3)]
+
+
+def test_what_cannot_be_stacked_takes_cpus_of_any_machine(
+    on_cluster: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Cluster(gpus=1)
+    rows, told = on_cluster(cluster, None, optimizer="Adafactor")
+    assert cluster.asked == [ON_GPU, ON_CPU, ON_CPU, ON_CPU]
+    assert not any("stack_size" in row for row in rows)
+    assert sorted(told) == [(f"ELU, seed {seed}", 1) for seed in range(3)]
+    assert "ELU: not trained in a stack: the optimizer Adafactor isn't known" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+@pytest.mark.parametrize("shares_folder", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_stack_whose_task_is_killed_continues_where_the_folder_is_shared(
+    on_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, shares_folder: bool
+) -> None:
+    monkeypatch.setattr(stack, "SHARE_OF_SAVING", float("inf"))  # after every epoch
+    expected, _ = on_cluster(Cluster(1), None, epochs=4, folder="whole")
+    rows, told = on_cluster(Cluster(1, shares_folder=shares_folder, killed_in=3), None, epochs=4)
+    epochs = [epoch for label, epoch in told if label == "ELU, seed 0"]
+    assert epochs == ([1, 2, 3, 3, 4] if shares_folder else [1, 2, 3, 1, 2, 3, 4])
+    for row, other in zip(rows, expected, strict=True):
+        assert without_times(row) == without_times(other)
+
+
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith("seconds")}

@@ -103,8 +103,8 @@ def test_mistakes_are_found_before_any_run(parts: dict[str, object], message: st
 def test_callbacks_and_options_are_made() -> None:
     [timer] = build_callbacks([TIMER])
     assert timer.time_remaining() == 3600
-    assert trainer_options({"gradient_clip_val": 1}) == {"gradient_clip_val": 1}
-    assert trainer_options({}) == {}
+    assert trainer_options({"gradient_clip_val": 1}) == {"gradient_clip_val": 1, "devices": 1}
+    assert trainer_options({}) == {"devices": 1}
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""How the runs of a study are executed: in worker processes or on a Ray cluster."""
+"""How the runs of a study are executed: here, in worker processes, in stacks, or on a Ray cluster."""

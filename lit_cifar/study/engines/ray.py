@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import os
 import shutil
 import socket
-import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
-from lit_cifar.study.engines.base import FinishedRun, run_here
+from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.engines.process_pool import TRIES
-from lit_cifar.study.engines.replicas import MOST_REPLICAS, alike, run_in_stacks
-from lit_cifar.study.finished import Row
+from lit_cifar.study.engines.ray_task import POLL_SECONDS, Done, execute_on_cluster, unpack
+from lit_cifar.study.engines.replicas import MOST_REPLICAS, alike
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report
 from lit_cifar.utils.errors import UserError
-from lit_cifar.utils.warnings import silence_lightning
 
-POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5
+
+TASKS = "ray"
+"""Folder, in the study's folder, in which the tasks of a cluster save their stacks."""
 
 
 def check_address(address: str) -> None:
@@ -68,41 +66,98 @@ def run_on_cluster(
 ) -> Iterator[FinishedRun]:
     """Execute the runs on a cluster and copy the files of each run to the study's folder.
 
-    On a cluster with GPUs, each GPU trains stacks of runs that differ only in seed and learning rate. Without GPUs each
-    run takes one CPU. Runs whose machine or process dies are tried again, from their beginning. Every machine must have
-    lit_cifar with the same variants, and the data at the same path.
+    On a cluster with GPUs, each GPU trains stacks of runs that differ only in seed and learning rate. Runs that can't
+    be stacked, and all runs of a cluster without GPUs, take one CPU each, on any machine. A task whose machine or
+    process dies is repeated. Where the machines share the study's folder, a stack then continues from the epoch that
+    was saved last, also when the study is interrupted; otherwise it begins again. Every machine must have lit_cifar
+    with the same variants, and the data at the same path.
 
     Args:
+        runs: The runs.
+        study_folder: Folder of the study.
+        report: Called after each epoch.
         address: Address of the cluster; `auto` for the cluster of this machine; `local` to start one here.
         workers: Number of tasks at a time for `local`.
-        replicas: The most runs in a stack; 0 trains each by itself. Default: 128 with GPUs, 0 without.
+        replicas: The largest number of runs in a stack; 0 trains each by itself. Default: 128 with GPUs, 0 without.
 
     Raises:
-        UserError: If Ray isn't installed, no cluster answers, or a run's process dies repeatedly.
+        UserError: If Ray isn't installed, no cluster answers, or the process of a task dies repeatedly.
     """
-    with _cluster(address, workers) as ray:
+    with _cluster(address, workers) as ray, _folder_of_tasks(study_folder) as token:
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        stacked = (MOST_REPLICAS if has_gpus else 0) if replicas is None else replicas
-        needs = {"num_gpus": 1} if has_gpus and stacked else {"num_cpus": 1}
-        news = ray.util.queue.Queue(actor_options={"num_cpus": 0})
-        task = ray.remote(**needs, max_retries=TRIES - 1)(_execute_on_cluster)
-        running = {task.remote(group, stacked, Path.cwd(), news): group for group in _tasks(runs, stacked)}
-        while running:
-            done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-            for epoch in news.get_nowait_batch(news.qsize()):
-                report(*epoch)
-            for future in done:
-                for run, (row, written) in zip(running.pop(future), ray.get(future), strict=True):
-                    shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # left by an interrupted attempt
-                    _unpack(written, study_folder)
-                    yield run, row, True
+        size = (MOST_REPLICAS if has_gpus else 0) if replicas is None else replicas
+        tasks = _Tasks(ray, token, report)
+        tasks.submit(runs, replicas=size, on_gpus=has_gpus and size > 0)
+        while tasks.running:
+            for group, found in tasks.finished():
+                for run in group:
+                    if run.label in found:
+                        row, archive = found[run.label]
+                        shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # left by an interrupted attempt
+                        unpack(archive, study_folder)
+                        yield run, row, True
+                tasks.submit([run for run in group if run.label not in found], replicas=0)
+        tasks.pass_on_messages()
 
 
-def _tasks(runs: Sequence[PlannedRun], replicas: int) -> list[list[PlannedRun]]:
-    """The runs of each task: those of a stack, or one."""
+class _Tasks:
+    """The tasks that a cluster works on.
+
+    Args:
+        ray: The module `ray`, connected to the cluster.
+        token: A file in the folder in which tasks save their stacks; machines that see it share the folder.
+        report: Called after each epoch.
+    """
+
+    def __init__(self, ray: Any, token: Path, report: Report) -> None:
+        self.running: dict[Any, Sequence[PlannedRun]] = {}
+        self._ray = ray
+        self._token = token
+        self._report = report
+        self._messages = ray.util.queue.Queue(actor_options={"num_cpus": 0})
+
+    def submit(self, runs: Sequence[PlannedRun], *, replicas: int, on_gpus: bool = False) -> None:
+        """Start tasks for these runs: stacks of up to `replicas` runs, or with 0, one task for each run."""
+        needs = {"num_gpus": 1} if on_gpus else {"num_cpus": 1, "num_gpus": 0}
+        task = self._ray.remote(**needs, max_retries=TRIES - 1)(execute_on_cluster)
+        for group in _groups(runs, replicas):
+            self.running[task.remote(group, replicas, Path.cwd(), self._token, self._messages)] = group
+
+    def finished(self) -> Iterator[tuple[Sequence[PlannedRun], Mapping[str, Done]]]:
+        """Wait a little. Yields the runs of each task that is finished, and what it has done, by the runs' labels."""
+        futures, _ = self._ray.wait(list(self.running), timeout=POLL_SECONDS)
+        self.pass_on_messages()
+        for future in futures:
+            yield self.running.pop(future), self._ray.get(future)
+
+    def pass_on_messages(self) -> None:
+        """Report the epochs that tasks have finished, and print what they have written to stderr."""
+        for message in self._messages.get_nowait_batch(self._messages.qsize()):
+            if isinstance(message, str):
+                sys.stderr.write(message)
+            else:
+                self._report(*message)
+
+
+def _groups(runs: Sequence[PlannedRun], replicas: int) -> list[list[PlannedRun]]:
+    """The runs of each task."""
     if not replicas:
         return [[run] for run in runs]
     return [group[start : start + replicas] for group in alike(runs) for start in range(0, len(group), replicas)]
+
+
+@contextmanager
+def _folder_of_tasks(study_folder: Path) -> Iterator[Path]:
+    """A token in the folder for the stacks of tasks. The folder is deleted when all tasks are finished."""
+    folder = study_folder.absolute() / TASKS
+    folder.mkdir(parents=True, exist_ok=True)
+    token = folder / uuid4().hex
+    token.touch()
+    try:
+        yield token
+    finally:
+        token.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -124,35 +179,3 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
         raise UserError(f"The Ray cluster gave up: {error}. Finished runs are kept.") from error
     finally:
         ray.shutdown()
-
-
-def _execute_on_cluster(
-    runs: Sequence[PlannedRun], replicas: int, folder_here: Path, news: Any
-) -> list[tuple[Row, bytes]]:
-    """Each run's row, and its folder as an archive, because the machine may have other disks."""
-    silence_lightning()
-    if folder_here.is_dir():  # relative paths are relative to the user's current folder
-        os.chdir(folder_here)
-    with tempfile.TemporaryDirectory() as folder:
-        engine = partial(run_in_stacks, replicas=replicas, others=run_here) if replicas else run_here
-        done = engine(runs, Path(folder), lambda *epoch: news.put(epoch))
-        found = {run.label: (row, _archived(run, Path(folder))) for run, row, _ in done}
-    return [found[run.label] for run in runs]
-
-
-def _archived(run: PlannedRun, folder: Path) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for file in sorted((folder / run.folder).rglob("*"), key=_result_last):
-            tar.add(file, file.relative_to(folder), recursive=False)
-    return archive.getvalue()
-
-
-def _result_last(file: Path) -> tuple[bool, Path]:
-    """Sort `result.json` last: if it exists, the run is finished."""
-    return file.name == "result.json", file
-
-
-def _unpack(archive: bytes, folder: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")

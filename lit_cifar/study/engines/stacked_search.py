@@ -1,4 +1,4 @@
-"""The learning-rate searches of a study, with rates and seeds trained side by side."""
+"""Learning-rate searches of a study whose short runs are trained side by side."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lit_cifar.lr_find.ladder import COARSE
 from lit_cifar.lr_find.ladder_search import EPOCHS
 from lit_cifar.lr_find.search import ConfirmRun
 from lit_cifar.replicas.data import StackedDataModule
+from lit_cifar.replicas.memory import is_out_of_memory, release_memory
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.replicas.replica import Replica
 from lit_cifar.replicas.short_runs import short_runs
@@ -26,12 +25,18 @@ from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.console import say
 
 FIRST = range(COARSE[0], COARSE[-1] + 1)
-"""The rungs to try first: a stack takes those between the coarse ones for about the same price."""
+"""The rungs to try first: all between the coarse ones too, because a larger stack takes little longer."""
 
 
 @one_thread()
 def search_in_stacks(run: PlannedRun, study_folder: Path, report: Report, *, replicas: int) -> Row:
-    """Search a learning rate with stacks of up to so many replicas, and keep the row in the run's folder.
+    """Search a learning rate with stacks of short runs, and write the row to the run's folder.
+
+    Args:
+        run: The search.
+        study_folder: Folder of the study.
+        report: Called after each short run.
+        replicas: The largest number of short runs in a stack.
 
     Raises:
         NotStackableError: If its short runs can't be trained in a stack.
@@ -46,11 +51,11 @@ def search_in_stacks(run: PlannedRun, study_folder: Path, report: Report, *, rep
 
 
 class StackedLadder:
-    """Trains the short runs of a search in stacks, smaller ones when memory runs out.
+    """Train the short runs of a search in stacks, which get smaller when memory runs out.
 
     Args:
         run: The search.
-        replicas: The most replicas in a stack.
+        replicas: The largest number of replicas in a stack.
     """
 
     def __init__(self, run: PlannedRun, replicas: int) -> None:
@@ -63,14 +68,21 @@ class StackedLadder:
         """The results for pairs of a learning rate and a seed."""
         found: list[ConfirmRun] = []
         while some := pairs[len(found) : len(found) + self.replicas]:
-            try:
-                found += self._train(some)
-            except torch.OutOfMemoryError:
-                if len(some) == 1:
-                    raise
+            if (results := self._train_if_it_fits(some)) is None:
                 say(f"{self.run.name}: {len(some)} replicas don't fit into memory; it is tried with half as many.")
                 self.replicas = (len(some) + 1) // 2
+                release_memory()
+            found += results or ()
         return found
+
+    def _train_if_it_fits(self, pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun] | None:
+        """The results, or None if memory has run out. The exception, whose frames hold the stack, isn't kept."""
+        try:
+            return self._train(pairs)
+        except Exception as error:
+            if len(pairs) > 1 and is_out_of_memory(error):
+                return None
+            raise
 
     def _train(self, pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
         members = [Replica(f"rate {rate:g}, seed {seed}", seed, rate) for rate, seed in pairs]
@@ -84,7 +96,7 @@ class StackedLadder:
 
 
 def stacked_data(run: PlannedRun, seeds: Sequence[int]) -> StackedDataModule:
-    """The data of a stack of runs that are like this one, but for their seeds."""
+    """The data of a stack of runs like this one, with these seeds."""
     protocol: Any = run.protocol
     sizes = {name: getattr(protocol, name) for name in ("batch_size", "val_size", "train_size")}
     return StackedDataModule(seeds=seeds, **run.data, **sizes)
