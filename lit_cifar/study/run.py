@@ -23,7 +23,7 @@ from lit_cifar.study.final_test import finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.rows import row_of
-from lit_cifar.study.run_parts import build_callbacks, build_model, trainer_options
+from lit_cifar.study.run_parts import build_callbacks, model_builder, trainer_options
 from lit_cifar.study.timing import time_run
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
@@ -66,14 +66,25 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     return row
 
 
-def model_and_data(run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
-    """A new model and its data, made after all random number generators have been seeded."""
-    protocol = run.protocol
+def model_and_data(
+    run: PlannedRun, build: Callable[[], LitClassifier] | None = None
+) -> tuple[LitClassifier, CIFAR10DataModule]:
+    """A new model and its data, made after all random number generators have been seeded.
+
+    Args:
+        run: The run.
+        build: Builds its model. Default: `builder_of(run)`.
+    """
     seed_everything(run.seed, workers=True, verbose=False)
-    sizes = {name: getattr(protocol, name) for name in ("batch_size", "val_size", "train_size")}
+    sizes = {name: getattr(run.protocol, name) for name in ("batch_size", "val_size", "train_size")}
     data = CIFAR10DataModule(**run.data, **sizes, seed=run.seed)
-    learning_rate = protocol.learning_rate if isinstance(protocol.learning_rate, float) else None
-    return build_model({"learning_rate": learning_rate, **run.model}), data
+    return (build or builder_of(run))(), data
+
+
+def builder_of(run: PlannedRun) -> Callable[[], LitClassifier]:
+    """Builds models of a run, and of all runs that differ from it in the seed only."""
+    rate = run.protocol.learning_rate
+    return model_builder({"learning_rate": rate if isinstance(rate, float) else None, **run.model})
 
 
 def search_learning_rate(

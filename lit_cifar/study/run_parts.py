@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -50,10 +50,27 @@ def build_model(arguments: Mapping[str, Any]) -> LitClassifier:
     Raises:
         UserError: naming the argument that is wrong.
     """
+    return model_builder(arguments)()
+
+
+def model_builder(arguments: Mapping[str, Any]) -> Callable[[], LitClassifier]:
+    """A function that builds a new LitClassifier at each call. The arguments are parsed once, which takes longest.
+
+    Args:
+        arguments: As for `build_model`.
+
+    Raises:
+        UserError: naming the argument that is wrong.
+    """
     parser = OneLineErrorParser()
     parser.add_class_arguments(LitClassifier, "model")
-    model: LitClassifier = _instantiated(parser, {"model": dict(arguments)}).model
-    return model
+    parsed = _parsed(parser, {"model": dict(arguments)})
+
+    def build() -> LitClassifier:
+        model: LitClassifier = _instances(parser, parsed).model
+        return model
+
+    return build
 
 
 def build_callbacks(descriptions: Sequence[Mapping[str, Any]]) -> list[Callback]:
@@ -86,7 +103,18 @@ def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instantiated(parser: OneLineErrorParser, content: Mapping[str, Any]) -> Any:
+    return _instances(parser, _parsed(parser, content))
+
+
+def _parsed(parser: OneLineErrorParser, content: Mapping[str, Any]) -> Any:
     try:
-        return parser.instantiate(parser.parse_object(content))
+        return parser.parse_object(content)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _instances(parser: OneLineErrorParser, parsed: Any) -> Any:
+    try:
+        return parser.instantiate(parsed)
     except ValueError as error:
         raise UserError(str(error)) from error

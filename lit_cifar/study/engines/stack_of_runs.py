@@ -6,12 +6,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.data.normalization import Scale
 from lit_cifar.replicas.artifacts import BEST, BEST_BY_ACCURACY, write_artifacts
 from lit_cifar.replicas.network import NotStackableError
@@ -24,9 +25,10 @@ from lit_cifar.study.final_test import Predicted, finish
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.rows import NO_DISK, failed, row_of
-from lit_cifar.study.run import Report, model_and_data, one_thread
+from lit_cifar.study.run import Report, builder_of, model_and_data, one_thread
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.study.schema import Protocol
+from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.run_folder import CHECKPOINTS
 from lit_cifar.utils.console import say
 from lit_cifar.utils.files import write_text
@@ -57,6 +59,7 @@ class StackOfRuns:
         digest = hashlib.sha256("".join(map(run_key, self.runs)).encode()).hexdigest()[:16]
         self.folder = study_folder / STACKS / digest
         self.seconds = 0.0
+        self._builders: dict[float | str, Callable[[], LitClassifier]] = {}
 
     @property
     def name(self) -> str:
@@ -82,8 +85,8 @@ class StackOfRuns:
         by_label = {run.label: run for run in self.runs}
         started = time.perf_counter()
         trained = train_stack(
-            lambda replica: model_and_data(by_label[replica.label])[0],
-            _replicas(self.runs),
+            lambda replica: self._model_and_data(by_label[replica.label])[0],
+            self._replicas(),
             stacked_data(first, [run.seed for run in self.runs]),
             max_epochs=first.protocol.max_epochs,
             patience=first.protocol.patience,
@@ -100,7 +103,7 @@ class StackOfRuns:
         predicted = self._predicted(trained)
         for place, (run, of_run) in enumerate(zip(self.runs, trained, strict=True)):
             if run_key(run) in wanted:
-                row = _finish(run, of_run, self.study_folder / run.folder, predicted.get(place))
+                row = self._finish(run, of_run, predicted.get(place))
                 row |= {"stack_size": len(self.runs), "stack_seconds": self.seconds}
                 keep(row, run, self.study_folder / run.folder)
                 yield run, row, True
@@ -115,6 +118,40 @@ class StackOfRuns:
     def delete(self) -> None:
         """Delete its folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _model_and_data(self, run: PlannedRun) -> tuple[LitClassifier, CIFAR10DataModule]:
+        """A new model of a run, and its data. Descriptions are parsed once for each learning rate."""
+        rate = run.protocol.learning_rate
+        if rate not in self._builders:
+            self._builders[rate] = builder_of(run)
+        return model_and_data(run, self._builders[rate])
+
+    def _replicas(self) -> list[Replica]:
+        learning_rates = {
+            run.protocol.learning_rate: self._model_and_data(run)[0].learning_rate
+            for run in {run.protocol.learning_rate: run for run in self.runs}.values()
+        }
+        return [Replica(run.label, run.seed, learning_rates[run.protocol.learning_rate]) for run in self.runs]
+
+    def _finish(self, run: PlannedRun, trained: TrainedReplica, predicted: Predicted | None) -> Row:
+        """Write the files of a trained run and test it. The row of a run that has failed says why."""
+        folder = self.study_folder / run.folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        row = row_of(run, folder, lambda: self._write_and_test(run, trained, folder, predicted))
+        return failed(run, trained.training.failure) if trained.training.failure else row
+
+    @one_thread()
+    def _write_and_test(
+        self, run: PlannedRun, trained: TrainedReplica, folder: Path, predicted: Predicted | None
+    ) -> Row:
+        model, data = self._model_and_data(run)
+        model.build(data.class_names, Scale.empty(data.image_shape))
+        write_artifacts(trained, folder, model, data)
+        if trained.training.failure:
+            return {}
+        best, by_accuracy = (folder / CHECKPOINTS / name for name in (BEST, BEST_BY_ACCURACY))
+        return finish(run, folder, model, data, best, by_accuracy, _device(), predicted)
 
     def _write_plans(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -163,38 +200,12 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _replicas(runs: Sequence[PlannedRun]) -> list[Replica]:
-    """The replicas of runs that differ only in seed and learning rate."""
-    rates = {run.protocol.learning_rate: run for run in runs}
-    learning_rates = {rate: model_and_data(run)[0].learning_rate for rate, run in rates.items()}
-    return [Replica(run.label, run.seed, learning_rates[run.protocol.learning_rate]) for run in runs]
-
-
 def _read_plans(path: Path) -> list[PlannedRun]:
     try:
         plans: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         return [PlannedRun(**{**plan, "protocol": Protocol(**plan["protocol"])}) for plan in plans]
     except (ValueError, TypeError, KeyError):  # damaged, or of another version
         return []
-
-
-def _finish(run: PlannedRun, trained: TrainedReplica, folder: Path, predicted: Predicted | None) -> Row:
-    """Write the files of a trained run and test it. The row of a run that has failed says why."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    row = row_of(run, folder, lambda: _write_and_test(run, trained, folder, predicted))
-    return failed(run, trained.training.failure) if trained.training.failure else row
-
-
-@one_thread()
-def _write_and_test(run: PlannedRun, trained: TrainedReplica, folder: Path, predicted: Predicted | None) -> Row:
-    model, data = model_and_data(run)
-    model.build(data.class_names, Scale.empty(data.image_shape))
-    write_artifacts(trained, folder, model, data)
-    if trained.training.failure:
-        return {}
-    best, by_accuracy = (folder / CHECKPOINTS / name for name in (BEST, BEST_BY_ACCURACY))
-    return finish(run, folder, model, data, best, by_accuracy, _device(), predicted)
 
 
 def _device() -> torch.device:

@@ -19,7 +19,7 @@ from lit_cifar.replicas.short_runs import short_runs
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.rows import row_of
-from lit_cifar.study.run import Report, model_and_data, one_thread, search_learning_rate, write_search
+from lit_cifar.study.run import Report, builder_of, model_and_data, one_thread, search_learning_rate, write_search
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.console import say
@@ -63,6 +63,7 @@ class StackedLadder:
             raise NotStackableError("it has callbacks of its own, which follow one network.")
         self.run = run
         self.replicas = replicas
+        self._build = builder_of(run)
 
     def __call__(self, pairs: Sequence[tuple[float, int]]) -> list[ConfirmRun]:
         """The results for pairs of a learning rate and a seed."""
@@ -90,7 +91,7 @@ class StackedLadder:
         return short_runs(self._make, members, stacked_data(self.run, [s for _, s in pairs]), epochs=EPOCHS, **options)
 
     def _make(self, replica: Replica) -> LitClassifier:
-        model, _ = model_and_data(replace(self.run, seed=replica.seed))
+        model, _ = model_and_data(replace(self.run, seed=replica.seed), self._build)
         model.learning_rate = replica.learning_rate
         return model
 
