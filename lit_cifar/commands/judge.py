@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lit_cifar.study.gathering import read_findings
 from lit_cifar.study.judging import judge_again
-from lit_cifar.study.record import write_record
+from lit_cifar.study.record import for_others, write_record
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.study_file import load_study
 from lit_cifar.study.terminal import print_answers
@@ -29,6 +29,8 @@ def judge(arguments: Sequence[str]) -> None:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}: give the folder of a study, as logs/compare/exercise8.")
     findings = read_findings(folder, load_study(given.study) if given.study else None)
+    if given.data_name:
+        findings = for_others(findings, data_name=given.data_name)
     result = judge_again(findings)
     console = Console()
     print_answers(result, console)
@@ -53,4 +55,9 @@ def _parser() -> OneLineErrorParser:
     add("--study", type=str, help="Ask the questions of this study about the same runs.")
     add("--report", type=str, help="Write the report into this folder.")
     add("--keep", type=str, help="Write the record into this folder: all that judging needs, small enough to publish.")
+    add(
+        "--data_name",
+        type=str,
+        help="Call the data so in the record and the report, and leave out where folders lie on this machine.",
+    )
     return parser

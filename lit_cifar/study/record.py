@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -141,6 +143,35 @@ def read_record(folder: Path, study: Study | None = None) -> Findings:
         timings=_table(folder / TIMINGS),
         environment=facts["environment"],
     )
+
+
+def for_others(findings: Findings, *, data_name: str) -> Findings:
+    """The same results without the names of this machine's folders, to publish them.
+
+    Args:
+        findings: Results of a study.
+        data_name: What to call the data.
+    """
+    return replace(
+        findings,
+        data_source=data_name,
+        results=findings.results.assign(data_source=data_name),
+        varied={rate: (found.assign(data_source=data_name), own) for rate, (found, own) in findings.varied.items()},
+        command=_without_folders(findings.command),
+    )
+
+
+def _without_folders(command: str) -> str:
+    """A command with folders by their last name, and without `--output`."""
+    words = shlex.split(command.replace("--output=", "--output "))
+    outputs = [number for number, word in enumerate(words) if word == "--output"]
+    kept = [word for number, word in enumerate(words) if number not in outputs and number - 1 not in outputs]
+    pairs = [word.rpartition("=") for word in kept]
+    return shlex.join(f"{option}{equals}{_last_part(value)}" for option, equals, value in pairs)
+
+
+def _last_part(value: str) -> str:
+    return PurePath(value).name if PurePath(value).is_absolute() else value
 
 
 def _write_description(study: Study, facts: Mapping[str, Any], folder: Path) -> None:

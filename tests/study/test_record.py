@@ -185,6 +185,17 @@ def test_judging_a_folder_and_its_record_by_command(
     code, out, err = lit_cifar("judge", "record")
     assert answers(out) == answers(compared), err
     assert "torch" in json.loads(Path("record/environment.json").read_text())["environment"]
+    kept = ("--keep", "public", "--report", "report", "--data_name", "Photos (JPEG)")
+    code, out, err = lit_cifar("judge", "s", *kept)
+    assert code == 0, err
+    facts = json.loads(Path("public/environment.json").read_text())
+    assert facts["data"] == "Photos (JPEG)"
+    assert facts["command"] == (
+        f"lit-cifar compare --study tiny.yaml --data.source folder --data.data_dir {pictures.name} --workers 0"
+    )
+    texts = [path.read_text() for path in (*Path("public").iterdir(), Path("report/report.md"))]
+    assert not [text for text in texts if str(pictures) in text]
+    assert any("Photos (JPEG)" in text for text in texts)
 
 
 def test_other_questions_about_the_same_runs(

@@ -45,7 +45,9 @@ def _paired_difference(answer: Answer) -> figures.PairedDifference:
     pairs = answer.values.pairs(question)
     label = f"{question.treatment} against {question.baseline}"
     if question.treatment == question.baseline:
-        label = f"{question.treatment}: {measure.label} against {answer.baseline_measure.label}"
+        baseline = answer.baseline_measure.label
+        compared = "MC against one pass" if measure.label == f"MC {baseline}" else f"{measure.label} against {baseline}"
+        label = f"{question.treatment}: {compared}"
     elif question.kind == "as good":
         label += " (as good?)"
     unit, shown = _axis(measure)

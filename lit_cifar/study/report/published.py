@@ -73,7 +73,7 @@ def _about(result: StudyResult) -> str:
     machine = ", ".join(f"{what} {which}" if what != "processor" else which for what, which in facts.items())
     levels = " and ".join(sorted({confidence(answer.verdict.comparison) for answer in result.answers}))
     return (
-        f"{interim if result.is_interim else ''}{count(len(result.results), 'run')}, at most {count(seeds, 'seed')} "
+        f"{interim if result.is_interim else ''}{count(len(result.study.runs), 'run')}, at most {count(seeds, 'seed')} "
         f"each, on {result.data_source}. Intervals of differences have a confidence of {levels or '95 %'} (all looks "
         f"together: 95 %), those of means 95 %. Made with {machine}, by:\n\n```\n{result.command}\n```"
     )
