@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 
 from lit_cifar.commands.flags import with_flags
@@ -16,6 +17,10 @@ from lit_cifar.utils.signals import interruptible
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = (*LIGHTNING_COMMANDS, "compare", "judge", "lr-find", "export", "variants", "sources", "tensorboard")
+SYNONYMS = {"train": "fit", "evaluate": "test", "eval": "test", "study": "compare", "classify": "predict"}
+"""What other programs call our commands."""
+
 INTERRUPTED, BROKEN_PIPE = 130, 141
 """Exit codes, as a shell has them for SIGINT and SIGPIPE."""
 
@@ -86,7 +91,14 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
         tensorboard(arguments)
     else:
-        raise UserError(f"There is no command {command!r}. lit-cifar --help lists the commands.")
+        raise UserError(f"There is no command {command!r}.{_suggestion(command)} lit-cifar --help lists the commands.")
+
+
+def _suggestion(command: str) -> str:
+    """The command that was probably meant, as a question; empty if there is none."""
+    close = get_close_matches(command, COMMANDS, n=1)
+    meant = SYNONYMS.get(command) or (close[0] if close else "")
+    return f" Did you mean {meant}?" if meant else ""
 
 
 def _users_mistakes() -> tuple[type[Exception], ...]:

@@ -21,6 +21,7 @@ class EpochProgressBar(TQDMProgressBar):
 
     def __init__(self, refresh_rate: int = 20) -> None:
         super().__init__(refresh_rate=refresh_rate)
+        self._vanishing: list[Tqdm] = []
 
     def init_sanity_tqdm(self) -> Tqdm:
         """No bar for Lightning's check of two validation batches before the training."""
@@ -32,27 +33,35 @@ class EpochProgressBar(TQDMProgressBar):
 
     def init_test_tqdm(self) -> Tqdm:
         """A bar that vanishes when the test has ended."""
-        return _vanishing(super().init_test_tqdm())
+        return self._let_vanish(super().init_test_tqdm())
 
     def init_predict_tqdm(self) -> Tqdm:
         """A bar that vanishes when the prediction has ended."""
-        return _vanishing(super().init_predict_tqdm())
+        return self._let_vanish(super().init_predict_tqdm())
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar before callbacks that come later print their results."""
-        self.test_progress_bar.close()
+        self._close()
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar before callbacks that come later print their results."""
-        self.predict_progress_bar.close()
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar before the error is printed."""
+        self._close()
+
+    def _let_vanish(self, bar: Tqdm) -> Tqdm:
+        bar.leave = False
+        self._vanishing.append(bar)
+        return bar
+
+    def _close(self) -> None:
+        while self._vanishing:
+            self._vanishing.pop().close()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The metrics beside the bar, without the version that is in the name of the run's folder."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
-
-
-def _vanishing(bar: Tqdm) -> Tqdm:
-    bar.leave = False
-    return bar

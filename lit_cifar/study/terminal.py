@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lit_cifar.study.costs import costs, epochs_text, reference, seconds_text
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.report.wording import count, effect_cell
+from lit_cifar.study.report.wording import FEWEST_FOR_INTERVAL, count, effect_cell
 from lit_cifar.study.result import StudyResult
 
 COLUMNS = {
@@ -52,9 +52,10 @@ def answer_lines(result: StudyResult) -> Iterator[str]:
 
 
 def table(result: StudyResult) -> Table:
-    """The summary for a terminal: means over seeds, of accuracies with the half-widths of their 95 % intervals."""
+    """The summary for a terminal: means over seeds, and half-widths of 95 % intervals where there are enough seeds."""
     columns = [column for column in COLUMNS if column in result.summary]
-    title = f"{escape(result.study.title)}\nmean ± 95 % interval, {escape(result.data_source)}"
+    means = "mean ± 95 % interval" if result.summary["seeds"].max() >= FEWEST_FOR_INTERVAL else "means"
+    title = f"{escape(result.study.title)}\n{means}, {escape(result.data_source)}"
     shown_table = Table("run", "seeds", "lr", title=title, box=SIMPLE, padding=(0, 1))
     shown_table.columns[0].overflow = "fold"
     for column in columns:
@@ -83,5 +84,8 @@ def cost_table(result: StudyResult) -> Table:
 
 def _with_interval(row: Mapping[Any, Any], column: str) -> str:
     measure = MEASURES[column]
-    mean, half_width = measure.text(row[column]), measure.text((row[f"{column}_high"] - row[f"{column}_low"]) / 2)
-    return f"{mean} ±{half_width}".replace(" %", "") if measure.percent and half_width != "–" else mean
+    mean = measure.text(row[column])
+    half_width = measure.text((row[f"{column}_high"] - row[f"{column}_low"]) / 2)
+    if not measure.percent or half_width == "–":
+        return mean
+    return (mean if row["seeds"] < FEWEST_FOR_INTERVAL else f"{mean} ±{half_width}").replace(" %", "")

@@ -32,6 +32,7 @@ UNINFORMATIVE = (
     "already configured with model summary",
     "Restoring states from the checkpoint",  # the user has just typed its path
     "Loaded model weights from",
+    "`Trainer.fit` stopped: `max_epochs=",  # `fit` ends with the number of epochs; here it would break the bar's line
 )
 """What messages of Lightning contain that tell users nothing."""
 

@@ -32,3 +32,8 @@ def test_fit_has_one_bar_and_validate_its_own(lit_cifar: Run, on_pictures: list[
     assert "Predicting DataLoader 0: 100%" in out
     assert "Predicting" not in out.partition("Predicted: ")[2]
     assert re.search(r"\r +\r\n.*, \d", out), "the bar is gone when the first prediction is printed"
+    wrong = ("--data.source", "synthetic", "--data.train_size", 10)
+    code, out, err = lit_cifar("test", "--ckpt_path", "logs/fit/ELU/version_0/checkpoints/best.ckpt", *wrong)
+    assert code == 1
+    assert "The network knows the classes" in err
+    assert re.fullmatch(r"[^\n]*\r *\r", out), "the error has a line of its own"

@@ -51,6 +51,8 @@ def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: lis
         (["test"], "--ckpt_path"),
         (["test", "--ckpt_path", "nowhere.ckpt"], "There is no checkpoint nowhere.ckpt"),
         (["fly"], "There is no command 'fly'"),
+        (["train"], "There is no command 'train'. Did you mean fit?"),
+        (["predcit"], "There is no command 'predcit'. Did you mean predict?"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, lit_cifar: Run, workspace: Path) -> None:

@@ -181,6 +181,13 @@ def test_names_are_no_markup(study_result: StudyResult) -> None:
         assert name in shown
 
 
+def test_the_terminal_shows_no_interval_of_few_seeds(study_result: StudyResult) -> None:
+    for seeds, expected in ((3, False), (4, True)):
+        console = Console(file=io.StringIO(), record=True, width=100)
+        print_result(replace(study_result, summary=study_result.summary.assign(seeds=seeds)), Path("folder"), console)
+        assert ("±" in console.export_text()) == expected
+
+
 def test_the_terminal_shows_every_answer_and_whole_names(study_result: StudyResult) -> None:
     console = Console(file=io.StringIO(), record=True, width=60)
     print_result(study_result, Path("folder"), console)

@@ -139,7 +139,9 @@ class FolderSource(CachedSource):
     def _decode(self, split: Split) -> ImageSet:
         files = self._files[split]
         paths = [self.data_dir / file.path for of_class in files for file in of_class]
-        images, problems = decode_all(paths, f"Reading {len(paths)} pictures in {self._part(split)}", self.image_size)
+        held_out = ", held out as test images" if self._is_undivided and split == "test" else ""
+        description = f"Reading {len(paths)} pictures in {self._part(split)}{held_out}"
+        images, problems = decode_all(paths, description, self.image_size)
         if problems:
             raise UserError(_unreadable(self._part(split), {str(paths[index]): problems[index] for index in problems}))
         counts = torch.tensor([len(of_class) for of_class in files])
@@ -188,7 +190,7 @@ def _wrong_layout(folder: Path) -> str:
   {folder / "test" / "<class>" / "<any name>.jpg"}
 or, to have a fifth of them held out as test images, for two or more of:
   {folder / "<class>" / "<any name>.jpg"}
-Sort the pictures like this, or name another folder with data_dir."""
+Sort the pictures like this, or name another folder: data_dir=…"""
 
 
 def _unreadable(folder: Path, problems: dict[str, str]) -> str:

@@ -71,13 +71,17 @@ def test_two_validation_parts_are_one_too_many(folder) -> None:
         FolderSource(folder).prepare()
 
 
-def test_class_folders_alone_are_divided(folder) -> None:
+def test_class_folders_alone_are_divided(folder, capsys) -> None:
     for index in range(10):
         draw(folder / "only" / "ant" / f"{index}.png", index)
         draw(folder / "only" / "cat" / f"{index}.png", 100 + index)
     source, again = FolderSource(folder / "only"), FolderSource(folder / "only")
     assert source.name.endswith("only, a fifth held out as test images")
     assert source.class_names == ("ant", "cat")
+    source.prepare()
+    said = capsys.readouterr().err
+    assert "Reading 16 pictures in" in said
+    assert f"Reading 4 pictures in {folder / 'only'}, held out as test images\n" in said
     assert source.test().labels.tolist() == [0, 0, 1, 1]
     assert sorted(brightness(source.train().images) + brightness(source.test().images)) == [
         *range(10),
