@@ -43,7 +43,7 @@ class Autoencoder(Dense):
         **dense: The other keywords of `Dense`.
     """
 
-    learning_rate = 1e-3
+    learning_rate = 3e-3
     reference = "Hinton and Salakhutdinov 2006, Science 313:504; Bengio et al. 2006, NIPS 19:153"
 
     def __init__(

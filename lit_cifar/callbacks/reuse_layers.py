@@ -57,6 +57,8 @@ class ReuseLayers(Callback):
             raise UserError(f"unfreeze_epoch={unfreeze_epoch} is negative: the first epoch is 0.")
         if donor_classes not in get_args(DonorClasses):
             raise UserError(f"donor_classes={donor_classes!r} is not a choice: use 'other' or 'same'.")
+        if ckpt_path and donor is not None:
+            raise UserError("ckpt_path and donor exclude each other: the checkpoint says which variant the donor is.")
         self.layers = layers
         self.unfreeze_epoch = unfreeze_epoch
         self.ckpt_path = ckpt_path

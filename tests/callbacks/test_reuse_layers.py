@@ -235,6 +235,8 @@ def test_what_can_not_be_reused_is_one_line(five_classes: Path, workspace: Path)
         ReuseLayers(layers=0)
     with pytest.raises(UserError, match="unfreeze_epoch=-1 is negative"):
         ReuseLayers(layers=1, unfreeze_epoch=-1)
+    with pytest.raises(UserError, match="ckpt_path and donor exclude each other"):
+        ReuseLayers(layers=1, ckpt_path="last.ckpt", donor=variants.get("ELU")())
     with pytest.raises(UserError, match="donor_classes='all' is not a choice: use 'other' or 'same'"):
         ReuseLayers(layers=1, donor_classes="all")  # type: ignore[arg-type]
 
