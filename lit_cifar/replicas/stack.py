@@ -96,6 +96,8 @@ def train_stack(
         enable_checkpointing=checkpoint is not None,
         **trainer_options,
     )
+    # Lightning loads weights before it converts the module, which would round those of a run in double precision.
+    trainer.precision_plugin.convert_module(model)
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint) if saved else None, weights_only=True)
     return _trained(tracker)
 

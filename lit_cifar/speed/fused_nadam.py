@@ -117,7 +117,8 @@ class FusedNAdam(optim.NAdam):
         _, _, momenta, squares, mu_products, steps = lists
         if len({step.item() for step in steps}) != 1:
             return None
-        step, mu_product = torch.stack(steps).cpu(), torch.stack(mu_products).cpu()  # loaded ones are on another device
+        step = torch.stack(steps).cpu()  # loaded ones are on another device
+        mu_product = torch.stack(mu_products).to(step)  # and loaded products have the parameters' type
         for p, own_step, own_product in zip(parameters, step, mu_product, strict=True):
             self.state[p] |= {"step": own_step, "mu_product": own_product}
         kernel_step = step[0].to(device, copy=True)

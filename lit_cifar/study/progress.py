@@ -38,7 +38,8 @@ class StudyProgress:
             TextColumn("{task.fields[left]}"),
         )
         self._task = self._bar.add_task("runs", total=total, left="")
-        self._live = Live(self._bar, console=console, refresh_per_second=4, transient=True)
+        # drawn when it is refreshed, not after every epoch of every run
+        self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> StudyProgress:
         if self.console.is_terminal:
@@ -54,7 +55,6 @@ class StudyProgress:
     def epoch(self, label: str, epoch: int, accuracy: float) -> None:
         """Show that a run has finished an epoch."""
         self._running[label] = f"epoch {epoch}, validation accuracy {accuracy:.1%}"
-        self._show()
 
     def finished(self, run: PlannedRun, row: Row, *, here: bool) -> None:
         """Show that a run is finished; `here` is false if an earlier call of the command did it."""
@@ -64,14 +64,13 @@ class StudyProgress:
         if here:
             line = f"[{self._done}/{self.total}] {run.label}: {outcome(row)}"
             self.console.print(line, highlight=False, markup=False)
-        self._show()
 
-    def _show(self) -> None:
+    def _drawn(self) -> Group:
         self._bar.update(self._task, completed=self._done, left=self._time_left())
         table = Table.grid(padding=(0, 2))
-        for label, state in self._running.items():
+        for label, state in list(self._running.items()):  # Live draws in a thread of its own
             table.add_row(Text(label), state)
-        self._live.update(Group(table, self._bar))
+        return Group(table, self._bar)
 
     def _time_left(self) -> str:
         if not self._done_here:

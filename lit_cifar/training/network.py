@@ -29,6 +29,8 @@ class NetworkBuilder(Callback):
         network = pl_module.build(data.class_names, Scale.fit(pl_module.variant.scaling, data.train_images))
         self._is_new = True
         check_logits(network, data.val_images[:2], len(data.class_names), type(pl_module.variant).__name__)
+        # Lightning loads a checkpoint before it does this, which would round weights of double precision.
+        trainer.precision_plugin.convert_module(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Load pretrained weights, now that Lightning has said whether a checkpoint is continued."""

@@ -52,6 +52,26 @@ def test_state_is_that_of_torch(device: str) -> None:
         torch.testing.assert_close(ours_state[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_after_a_state_is_loaded_are_the_same_bit_for_bit(dtype: torch.dtype) -> None:
+    def steps(optimizer: optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            p.grad = p.detach().sin()
+            optimizer.step()
+
+    p = nn.Parameter(torch.linspace(-1, 1, 50, dtype=dtype))
+    whole = FusedNAdam([p], lr=0.01)
+    steps(whole, 3)
+    state, start = deepcopy(whole.state_dict()), p.detach().clone()
+    steps(whole, 5)
+    expected = p.detach().clone()
+    p.data.copy_(start)
+    resumed = FusedNAdam([p], lr=0.01)
+    resumed.load_state_dict(state)
+    steps(resumed, 5)
+    assert torch.equal(p.detach(), expected)
+
+
 def test_closure_is_called_once_with_gradients() -> None:
     p = nn.Parameter(torch.ones(3))
     calls = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,8 @@ import pytest
 from lit_cifar.replicas import stack
 from lit_cifar.study.engines import ray as ray_engine
 from lit_cifar.study.engines import ray_task
+from lit_cifar.study.engines.base import run_here
+from lit_cifar.study.engines.replicas import run_in_stacks
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.schema import Protocol
 from tests.study.tiny_study import Run, results
@@ -210,3 +215,39 @@ def test_a_stack_whose_task_is_killed_continues_where_the_folder_is_shared(
 
 def without_times(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.endswith("seconds")}
+
+
+def pid_of_task() -> int:
+    """The process of a task of the cluster that `local` has started here."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if path.read_bytes().startswith(b"ray::execute_on_cluster"):
+                return int(path.parent.name)
+    raise AssertionError("no task is running")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc to find the task's process in")
+def test_a_stack_continues_on_a_real_cluster_when_its_process_is_killed(workspace: Path, pictures: Path) -> None:
+    pytest.importorskip("ray")
+    epochs = 400
+    model = {"variant": {"class_path": "AlphaDropout", "init_args": {"depth": 1, "width": 4}}}
+    protocol = Protocol(max_epochs=epochs, patience=epochs, batch_size=16, val_size=30, learning_rate=1e-4)
+    data = {"source": "folder", "data_dir": str(pictures)}
+    runs = [PlannedRun(name="tiny", seed=seed, model=model, data=data, protocol=protocol) for seed in range(2)]
+    told: list[int] = []
+    killed: list[int] = []
+
+    def kill_once(label: str, epoch: int, accuracy: float) -> None:
+        told.append(epoch)
+        if epoch > 5 and not killed:
+            killed.append(len(told))
+            os.kill(pid_of_task(), signal.SIGKILL)
+
+    on_cluster = partial(ray_engine.run_on_cluster, address="local", workers=1, replicas=2)
+    rows = [row for _, row, _ in on_cluster(runs, workspace / "killed", kill_once)]
+    assert told.count(1) == 2  # once for each seed: no epoch is the first one again
+    assert told[-1] == epochs
+    in_stacks = partial(run_in_stacks, replicas=2, others=run_here)
+    whole = [row for _, row, _ in in_stacks(runs, workspace / "whole", lambda *_: None)]
+    assert [without_times(row) for row in rows] == [without_times(row) for row in whole]

@@ -12,8 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from lightning import Trainer, seed_everything
 
+import variants
 from lit_cifar.callbacks import HParamsRow
+from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.module import LitClassifier
 from tests.training.stopped_runs import (
     LAST,
@@ -70,6 +73,23 @@ def test_a_signal_stops_after_the_step_saves_and_the_run_ends_the_same(
     code, _, err = lit_cifar("fit", "--ckpt_path", moved / "checkpoints/last.ckpt")
     assert code == 0, err
     assert_equal_runs(moved, uninterrupted)
+
+
+def test_weights_of_double_precision_are_not_rounded_when_a_run_continues(pictures: Path, tmp_path: Path) -> None:
+    def fit(epochs: int, ckpt_path: Path | None = None) -> LitClassifier:
+        seed_everything(1, verbose=False)
+        model = LitClassifier(variants.get("ELU")(depth=1, width=8))
+        data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30, batch_size=16, seed=1)
+        quiet = {f"enable_{what}": False for what in ("checkpointing", "progress_bar", "model_summary")}
+        trainer = Trainer(max_epochs=epochs, precision="64-true", logger=False, accelerator="cpu", **quiet)
+        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return model
+
+    whole = fit(2).state_dict()
+    fit(1)
+    resumed = fit(2, tmp_path / "1.ckpt").state_dict()
+    assert {name for name in whole if not torch.equal(whole[name], resumed[name])} == set()
 
 
 def test_a_signal_in_the_last_step_of_an_epoch_waits_for_the_validation(
