@@ -230,7 +230,7 @@ def pid_of_task() -> int:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc to find the task's process in")
 def test_a_stack_continues_on_a_real_cluster_when_its_process_is_killed(workspace: Path, pictures: Path) -> None:
     pytest.importorskip("ray")
-    epochs = 400
+    epochs = 100
     model = {"variant": {"class_path": "AlphaDropout", "init_args": {"depth": 1, "width": 4}}}
     protocol = Protocol(max_epochs=epochs, patience=epochs, batch_size=16, val_size=30, learning_rate=1e-4)
     data = {"source": "folder", "data_dir": str(pictures)}
