@@ -128,10 +128,13 @@ def _image(content: bytes, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
 
 
+LEFT = "style='text-align:left'"
+"""Notebooks align the cells of a table to the right."""
+
+
 def facts_table(facts: Mapping[str, object]) -> str:
     """Names and values as an HTML table."""
     rows = (
-        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in facts.items()
+        f"<tr><th {LEFT}>{escape(name)}</th><td {LEFT}>{escape(str(value))}</td></tr>" for name, value in facts.items()
     )
     return f"<table>{''.join(rows)}</table>"
