@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,18 @@ def test_the_study_pretrains_without_labels() -> None:
     assert isinstance(callback, ReuseLayers)
     assert callback.donor == variants.get("Autoencoder")()
     assert callback.donor_classes == "same"
+
+
+def test_layers_are_unfrozen_in_the_quick_form_of_the_study_as_well() -> None:
+    quick = load_study("reuse").quickly()
+    unfrozen = [options["unfreeze_epoch"] for run in quick.runs.values() for options in settings(run.callbacks)]
+    assert len(unfrozen) == 3
+    assert max(unfrozen) < quick.protocol.max_epochs
+
+
+def settings(callbacks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The arguments of callbacks that unfreeze layers."""
+    return [it["init_args"] for it in callbacks if "unfreeze_epoch" in it["init_args"]]
 
 
 @pytest.mark.parametrize("limit", [{"l1": 1.0}, {"max_norm": 0.1}, {"sparsity": 0.5}])
