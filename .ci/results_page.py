@@ -29,7 +29,7 @@ from lit_cifar.study.result import StudyResult
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("results.md", "chapter11.md", "exercise.md", "../README.md")
 PART = re.compile(r"(<!-- (record|answers|list) (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
-HEADING = re.compile(r"^## (.+)\n\n<!-- record (\S+) -->", re.MULTILINE)
+HEADING = re.compile(r"^## (.+)\n(?:(?!## ).*\n)*?<!-- record (\S+) -->", re.MULTILINE)
 FIGURE = re.compile(r"\n\n!\[[^\n]*")
 
 

@@ -20,7 +20,21 @@ from lit_cifar.study.shipped import shipped_studies
 from lit_cifar.study.study_file import load_study
 
 ROOT = Path(__file__).parent.parent
-PAGE = "# Results\n\n## A study\n\n<!-- record tiny -->\n<!-- end -->\n\nText.\n\n<!-- record other -->\n<!-- end -->\n"
+PAGE = """\
+# Results
+
+## A study
+
+An exercise.
+
+<!-- record tiny -->
+<!-- end -->
+
+Text.
+
+<!-- record other -->
+<!-- end -->
+"""
 CHAPTER = "# Chapter\n\n<!-- answers tiny 1 -->\n<!-- end -->\n\n<!-- answers other -->\nOld.\n<!-- end -->\n\nEnd.\n"
 
 
@@ -96,7 +110,7 @@ def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
     assert "| Is new better? | **yes** | +3.75 points [" in page
     assert "confidence of 98.75 %" in page  # four of at most sixteen seeds: 1 - 0.05 / 4
     assert half < 0.8 < float(re.search(r"\+3\.75 points \[\+(\d\.\d\d)", page)[1])  # type: ignore[index]
-    assert "| old | 0.001 | 4 | 50.8 % [49.2, 52.3] |" in page
+    assert "| old | 0.001 | 4 | 50.8 % [49.2,&nbsp;52.3] |" in page
     assert "by:\n\n```\nlit-cifar compare --study tiny\n```" in page
     assert "Not yet run in full: `lit-cifar compare --study other`." in page
     assert "interim" not in page
@@ -123,7 +137,7 @@ def test_a_record_gives_other_pages_its_answers(results_page: ModuleType, docs: 
     assert results_page.main(["--check"], docs) == 1
 
 
-@pytest.mark.parametrize("page", ["docs/chapter11.md", "docs/exercise.md"])
+@pytest.mark.parametrize("page", ["docs/chapter11.md", "docs/exercise.md", "README.md"])
 def test_pages_show_questions_that_there_are(page: str) -> None:
     asked = re.findall(r"<!-- (?:answers|list) (\S+)(?: (\S+))? -->", (ROOT / page).read_text(encoding="utf-8"))
     assert asked

@@ -25,6 +25,7 @@ class Measure:
         relative: The margin is a share, not a number of units.
         scale: `ratio` for positive measures: means are geometric and runs are compared by their ratio.
         percent: Shown in percent.
+        unit: The unit of its differences, if not points of percent.
         digits: Digits after the point.
         guess: Value of a failed run; None leaves the run out.
         timed: Set for seconds, which are compared only if runs were timed alone: `rounds` by the rounds; `epochs` by
@@ -37,6 +38,7 @@ class Measure:
     relative: bool = False
     scale: Scale = "difference"
     percent: bool = False
+    unit: str = ""
     digits: int = 3
     guess: Guess | None = None
     timed: Literal["rounds", "epochs"] | None = None
@@ -69,7 +71,7 @@ def _brier(label: str) -> Measure:
 
 
 def _epochs(label: str, digits: int = 0) -> Measure:
-    return Measure(label=label, better="lower", margin=1, digits=digits)
+    return Measure(label=label, better="lower", margin=1, unit="epochs", digits=digits)
 
 
 def _seconds(label: str, timed: Literal["rounds", "epochs"], digits: int = 2) -> Measure:

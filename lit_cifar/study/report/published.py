@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
@@ -18,6 +19,8 @@ from lit_cifar.study.result import StudyResult
 
 SCORES = ("test_acc", "selected_by_acc_test_acc", "test_nll", "test_ece", "mc_test_acc", "mc_test_nll", "mc_test_ece")
 """The scores of a published table, where a study has them."""
+
+INTERVAL = re.compile(r"\[(\S+), (\S+)\]")
 
 
 def published_text(result: StudyResult) -> str:
@@ -47,9 +50,9 @@ def _sentence(answer: Answer) -> str:
     comparison = answer.verdict.comparison
     pairs = count(comparison.n, answer.pair)
     rates = "" if answer.firmness is None else ", firm" if answer.firmness.firm else ", not firm"
-    return f"{answer.question.ask} **{answer.verdict.answer.capitalize()}**: " + (
-        f"{effect_cell(answer.measure, comparison)} ({pairs}{rates})."
-    )
+    what = f" {answer.measure.label}" if comparison.scale == "ratio" else ""
+    effect = f"{effect_cell(answer.measure, comparison)}{what}"
+    return f"{answer.question.ask} **{answer.verdict.answer.capitalize()}**: {effect} ({pairs}{rates})."
 
 
 def published_figures(result: StudyResult) -> list[ReportFigure]:
@@ -110,5 +113,10 @@ def _run_rows(result: StudyResult) -> list[list[str]]:
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    lines = [header, ["---"] * len(header), *([_cell(text) for text in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A cell of a table whose interval isn't broken into two lines."""
+    return INTERVAL.sub(r"[\1,&nbsp;\2]", text.replace("|", r"\|"))

@@ -55,8 +55,9 @@ def signed(measure: Measure, value: float) -> str:
 
 
 def unit(measure: Measure) -> str:
-    """The unit of a difference: of percentages it is in points."""
-    return " points" if measure.percent else ""
+    """The unit of a difference, after a space; a difference of percentages is in points."""
+    name = "points" if measure.percent else measure.unit
+    return f" {name}" if name else ""
 
 
 def p_value(value: float) -> str:
