@@ -106,3 +106,36 @@ def test_steps_do_not_wait_for_the_device(count: Callable[..., Counter[str]], op
     waiting = {name: number for name, number in found.items() if name in WAITING}
     # NAdam keeps the step and a product on the CPU, which are read in every step.
     assert waiting == {} if optimizer is torch.optim.SGD else set(waiting) <= {"_local_scalar_dense"}
+
+
+class ForbidWaiting(Callback):
+    """Lets CUDA raise an error where a step waits for the GPU."""
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error" if 2 <= arguments[-1] <= 4 else "default")
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("rates", [[1e-3] * 3, [1e-3, 1e-3, 1e-2]], ids=["one rate", "two rates"])
+def test_steps_of_a_stack_do_not_wait_for_a_gpu(
+    data_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, compiled: bool, rates: list[float]
+) -> None:
+    def make(replica: Replica) -> LitClassifier:
+        seed_everything(replica.seed, workers=True, verbose=False)
+        return LitClassifier(small_variant("AlphaDropout"), learning_rate=replica.learning_rate, compile=compiled)
+
+    make_trainer = stack_module.stack_trainer
+    monkeypatch.setattr(
+        stack_module,
+        "stack_trainer",
+        lambda callbacks, **options: make_trainer([*callbacks, ForbidWaiting()], **options),
+    )
+    members = [Replica(str(seed), seed, rate) for seed, rate in enumerate(rates)]
+    data = StackedDataModule(seeds=range(len(rates)), **data_options)
+    try:
+        trained = train_stack(make, members, data, max_epochs=3, patience=3, accelerator="gpu")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [len(replica.training.epochs) for replica in trained] == [3] * len(rates)
