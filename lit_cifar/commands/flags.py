@@ -38,6 +38,8 @@ ARGUMENT = re.compile(
 )
 """An argument in a message: `l1=-1`, `source="folder"`, `variant=my_module.Mine()` or `variant=SELU(…)`."""
 
+QUOTES = " '\""
+
 
 def with_flags(message: str, command: str) -> str:
     """Write the arguments that a message names as options of a command.
@@ -67,8 +69,10 @@ def _typed(found: re.Match[str], flags: Mapping[str, str]) -> str:
     """An argument as it is typed; a switch has no value."""
     if (flag := flags.get(found["name"])) is None:
         return found[0]
-    value = found["value"].strip("\"'")
+    value = found["value"].strip(QUOTES)
     if value == "True" and flag == "--fresh":
         return flag
+    if value.startswith("["):
+        value = f"[{','.join(item.strip(QUOTES) for item in value[1:-1].split(','))}]"
     typed = value if value == "…" else shlex.quote(value)
     return f"{flag} {typed}" + (f" {found['more']}" if found["more"] else "")

@@ -55,11 +55,12 @@ def conduct(
         seeds_at_once: How many seeds the engine trains for about the price of one.
 
     Raises:
-        UserError: If the folder is in use or another study's, what is there was made from other data or code and
+        UserError: If a run asks for classes that the images don't have, the folder is in use or another study's, what is there was made from other data or code and
             `fresh` is false, or the time budget is over before there is a result.
     """
     clock = Clock(minutes)
     study = data.fitted(study)
+    data.check(study)
     console.print(f"[bold]{escape(study.title)}[/bold]{' (quick)' if study.is_quick else ''}", highlight=False)
     console.print(f"Data: {data.name}. Folder: {folder}", highlight=False, markup=False)
     with alone_in(folder):

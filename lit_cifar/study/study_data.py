@@ -12,6 +12,7 @@ from lit_cifar.data.sources import IMAGE_SHAPE, settled
 from lit_cifar.data.splits import DEFAULT_SHARE
 from lit_cifar.study.fingerprints import data_fingerprint
 from lit_cifar.study.schema import Study
+from lit_cifar.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,18 @@ class StudyData:
         if size is None or images is None or size < _without_validation(images, study.protocol.val_size):
             return study
         return study.model_copy(update={"protocol": study.protocol.model_copy(update={"train_size": None})})
+
+    def check(self, study: Study) -> None:
+        """Find classes that these images don't have before the first run starts.
+
+        Raises:
+            UserError: naming the run and the classes.
+        """
+        for name, run in study.runs.items():
+            try:
+                _ = CIFAR10DataModule(**{**self.arguments, **run.data}).class_names
+            except UserError as error:
+                raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
 
 
 def _without_validation(images: int, val_size: float | None) -> float:

@@ -14,6 +14,7 @@ from lit_cifar.commands.flags import with_flags
     [
         ("fit", "l1=-1 is too small: use 0.", "--model.l1 -1 is too small: use 0."),
         ("fit", 'take it: source="huggingface"', "take it: --data.source huggingface"),
+        ("fit", "classes=['cat', 'dog'] can't be used", "--data.classes '[cat,dog]' can't be used"),
         ("fit", "give urls=[https://x.org/a].", "give --data.urls '[https://x.org/a]'."),
         ("test", "give it yourself: variant=my_module.Mine()", "give it yourself: --model.variant my_module.Mine"),
         ("test", "taken over: variant=SELU(…)", "taken over: --model.variant SELU …"),

@@ -154,3 +154,11 @@ def test_an_impossible_folder_is_one_line(output: str, lit_cifar: Run, workspace
     assert code == 1
     assert err.startswith("lit-cifar: error: ")
     assert len(err.splitlines()) == 1
+
+
+def test_classes_that_the_images_do_not_have_are_found_before_the_first_run(pictures: Path) -> None:
+    images = open_data({"source": "folder", "data_dir": str(pictures)})
+    text = "title: Mine\nruns:\n  some:\n    model: {variant: ELU}\n    data: {classes: %s}\n"
+    images.check(parse_study(text % "[cat, dog]", source="", name="mine"))
+    with pytest.raises(UserError, match=r"Run 'some' of the study 'mine': classes=.* there is no class zebra"):
+        images.check(parse_study(text % "[cat, zebra]", source="", name="mine"))
