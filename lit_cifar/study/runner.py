@@ -55,8 +55,9 @@ def conduct(
         seeds_at_once: How many seeds the engine trains for about the price of one.
 
     Raises:
-        UserError: If a run asks for classes that the images don't have, the folder is in use or another study's, what is there was made from other data or code and
-            `fresh` is false, or the time budget is over before there is a result.
+        UserError: If a run asks for classes that the images don't have, the folder is in use or another study's, what
+            is there was made from other data or code and `fresh` is false, or the time budget is over before there is a
+            result.
     """
     clock = Clock(minutes)
     study = data.fitted(study)
