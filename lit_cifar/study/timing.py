@@ -31,8 +31,8 @@ from lit_cifar.uncertainty import can_be_sampled
 ROUNDS = 6
 """How often each run is timed."""
 
-EPOCHS = 2
-"""Epochs of a round; the quicker one counts, as the first one warms up."""
+EPOCHS = 4
+"""Epochs of a round. The quickest counts: the first one warms up, and a machine disturbs some of the others."""
 
 IMAGES, MC_IMAGES, OF_IMAGES, PASSES = 1_000, 200, 10_000, 3
 """Prediction is timed on so many images, by MC dropout on fewer, and given for 10,000. One pass takes so little that

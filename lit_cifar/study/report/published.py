@@ -74,10 +74,11 @@ def _about(result: StudyResult) -> str:
     seeds, facts = result.looks[-1].seeds, result.environment
     interim = f"**An interim look at {count(seeds, 'seed')} of at most {result.study.most_seeds}.** "
     machine = ", ".join(f"{what} {which}" if what != "processor" else which for what, which in facts.items())
-    levels = " and ".join(sorted({confidence(answer.verdict.comparison) for answer in result.answers}))
+    levels = sorted({confidence(answer.verdict.comparison) for answer in result.answers}) or ["95 %"]
+    confidences = " to ".join(dict.fromkeys((levels[0], levels[-1])))
     return (
         f"{interim if result.is_interim else ''}{count(len(result.study.runs), 'run')}, at most {count(seeds, 'seed')} "
-        f"each, on {result.data_source}. Intervals of differences have a confidence of {levels or '95 %'} (all looks "
+        f"each, on {result.data_source}. Intervals of differences have a confidence of {confidences} (all looks "
         f"together: 95 %), those of means 95 %. Made with {machine}, by:\n\n```\n{result.command}\n```"
     )
 
