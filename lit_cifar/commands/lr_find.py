@@ -86,6 +86,8 @@ class _LRFindCLI(LitCifarCLI):
         """Called in place of the Trainer's `fit`."""
         given = self.config.fit
         console = Console()
+        if given.trainer.callbacks:
+            console.print("The search trains without the callbacks of --trainer.callbacks.")
         trainer_options = {name: given.trainer[name] for name in PASSED_ON if given.trainer[name] is not None}
         search = find_learning_rate(
             self._make,

@@ -7,16 +7,9 @@ drawn in any thread. Every title names the data source. Runs have the same color
 
 from lit_cifar.figures.canvas import COLORS, VERDICT_COLORS
 from lit_cifar.figures.classes import class_accuracy, confusion_matrix, worst_errors
-from lit_cifar.figures.comparisons import (
-    PairedDifference,
-    ShrinkingInterval,
-    accuracy_and_calibration_mc,
-    accuracy_by_zeros,
-    paired_differences,
-    scores_by_severity,
-    shrinking_intervals,
-)
+from lit_cifar.figures.comparisons import accuracy_and_calibration_mc, accuracy_by_zeros, scores_by_severity
 from lit_cifar.figures.depth import accuracy_by_depth
+from lit_cifar.figures.differences import PairedDifference, ShrinkingInterval, paired_differences, shrinking_intervals
 from lit_cifar.figures.layers import PROFILES, layer_statistics, layers_by_depth
 from lit_cifar.figures.training import accuracy_by_learning_rate, learning_curves, learning_rate_curves
 from lit_cifar.figures.uncertainty import (

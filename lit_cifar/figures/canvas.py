@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#000000")
 """Okabe and Ito's color-blind safe palette, without yellow, which is hard to see on white."""
@@ -28,7 +28,7 @@ VERDICT_COLORS = {
     "yes": GOOD,
     "yes, but less than the margin": GOOD,
     "no (less than the margin)": BAD,
-    "worse": BAD,
+    "no (worse)": BAD,
     "can't tell yet": NEUTRAL,
     "can't tell: not timed": NEUTRAL,
 }
@@ -176,6 +176,22 @@ def log_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,), numticks=6))
     axis.set_major_formatter(FuncFormatter(_number))
     axis.set_minor_formatter(NullFormatter())
+
+
+def ratio_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with ratios, 1 among them. Call this when everything is drawn."""
+    low, high = sorted(axis.get_view_interval())
+    if high < 4 * low:
+        ticks = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
+    else:
+        ticks = LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,), numticks=6).tick_values(low, high)
+    axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axis.set_major_formatter(FuncFormatter(_ratio))
+    axis.set_minor_locator(NullLocator())
+
+
+def _ratio(value: float, _: object) -> str:
+    return f"× {value:.4g}"
 
 
 def _number(value: float, _: object) -> str:

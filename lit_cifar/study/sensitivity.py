@@ -80,4 +80,4 @@ def _same_sign(answer: Answer, asked: Asked) -> bool:
     if answer.verdict.answer == "no (less than the margin)":
         return bool(gains.mean() < asked.pairs.margin_as_gain(1))
     above = bool(gains.mean() > asked.pairs.margin_as_gain(asked.threshold))
-    return above == (answer.verdict.answer != "worse")
+    return above == (answer.verdict.answer != "no (worse)")

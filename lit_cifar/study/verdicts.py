@@ -14,7 +14,7 @@ Answer = Literal[
     "yes",
     "yes, but less than the margin",
     "no (less than the margin)",
-    "worse",
+    "no (worse)",
     "can't tell yet",
     "can't tell: not timed",
 ]
@@ -29,9 +29,9 @@ VERDICT_RULE = (
     "Runs are paired by seed. A t test compares the mean of the paired differences with zero, and another one compares "
     "it with the margin: the smallest difference that matters. Errors, losses and times are compared by their "
     "ratios, on a logarithmic scale. “Yes”: better than zero. “Yes, but less than the margin”: better than zero, but "
-    "by less than matters. “No (less than the margin)”: a gain that matters is ruled out. “Worse”: worse than "
+    "by less than matters. “No (less than the margin)”: a gain that matters is ruled out. “No (worse)”: worse than "
     "zero. “Can't tell yet”: none of these is shown. A question of the kind “as good” is answered “yes” when a loss of "
-    "the margin is ruled out and “worse” when the loss is shown to be larger. "
+    "the margin is ruled out and “no (worse)” when the loss is shown to be larger. "
     "A look at the results may use the part of the error rate that its new seeds are of the most that were allowed, "
     "and Holm's method corrects for the number of questions. So the chance that a study finds any difference where "
     f"there is none is at most {ALPHA:.0%}, and so is the chance that it rules out any gain that is there; primary "
@@ -175,7 +175,7 @@ def _verdict(question: Asked, looks: Sequence[Look], evidence: Evidence, p: floa
 def _answer(kind: Kind, evidence: Evidence, p: float, margin_p: float) -> Answer:
     above = p <= ALPHA and evidence.above < evidence.below
     if p <= ALPHA and not above:
-        return "worse"
+        return "no (worse)"
     if above:
         return "yes, but less than the margin" if margin_p <= ALPHA else "yes"
     return "no (less than the margin)" if margin_p <= ALPHA else "can't tell yet"

@@ -45,6 +45,12 @@ def test_runs_again_to_the_same_suggestion(lit_cifar: Run, options: list[object]
     assert found[0] == found[1]
 
 
+def test_says_that_the_trainers_callbacks_are_left_out(lit_cifar: Run, options: list[object]) -> None:
+    code, out, err = lit_cifar("lr-find", *options, "--trainer.callbacks", "LearningRateMonitor")
+    assert code == 0, err
+    assert "The search trains without the callbacks of --trainer.callbacks." in out
+
+
 def test_finds_the_peak_of_one_cycle(lit_cifar: Run, options: list[object], workspace: Path) -> None:
     code, _, err = lit_cifar("lr-find", *options, "--model.scheduler", "one_cycle", "--confirm", 1)
     assert code == 0, err

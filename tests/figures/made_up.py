@@ -54,7 +54,7 @@ LADDER = [
 RANGE_TEST = {key: SEARCH[key] for key in ("learning_rates", "losses", "smoothed")} | {"suggestion": None}
 DIFFERENCES = [
     PairedDifference("A against B", "accuracy", "higher", 2.0, 1.0, 3.0, [1.0, 3.0, float("nan")], "yes"),
-    PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "worse", -1.0),
+    PairedDifference("C against B", "epochs", "lower", -4.0, -6.0, -2.0, [-2.0, -6.0], "no (worse)", -1.0),
     PairedDifference("D against B", "accuracy", "higher", -5.0, float("nan"), float("nan"), [-5.0], "can't tell yet"),
 ]
 SHRINKING = [

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from lit_cifar import figures
-from lit_cifar.figures import PairedDifference
+from lit_cifar.figures import PairedDifference, ShrinkingInterval
 from lit_cifar.uncertainty import SampleCurve, reliability
 from tests.figures.made_up import (
     BETTER,
@@ -181,6 +181,32 @@ def test_the_label_of_a_long_measure_is_not_cut_off():
     assert 0 <= extent.x0 < extent.x1 <= ax.figure.bbox.width
 
 
+RATIO = PairedDifference("A against B", "seconds", "lower", 98, 90, 106, [97, 99], "no (worse)", 1.05, "ratio")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "ticks"),
+    [(98, ["× 0.01", "× 0.1", "× 1", "× 10", "× 100"]), (1.5, ["× 0.8", "× 1", "× 1.2", "× 1.4"])],
+)
+def test_ratios_have_a_logarithmic_axis_with_1_in_the_middle(ratio, ticks):
+    question = dataclasses.replace(RATIO, mean=ratio, low=0.95 * ratio, high=1.02 * ratio, differences=[ratio])
+    [ax] = figures.paired_differences([question], SOURCE).axes
+    left, right = ax.get_xlim()
+    assert left * right == pytest.approx(1)
+    assert left > ratio > 1
+    assert line_data(ax, 4)[0] == [1, 1]
+    drawn(ax.figure)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ticks
+
+
+def test_a_long_label_takes_two_lines():
+    long = dataclasses.replace(DIFFERENCES[0], label=", ".join(["a run with a long name"] * 4))
+    [ax] = figures.paired_differences([long], SOURCE).axes
+    lines = ax.texts[0].get_text().splitlines()
+    assert len(lines) == 2
+    assert " ".join(lines) == f"Q1: {long.label}"
+
+
 def test_paired_differences_without_any_pair_can_be_drawn():
     nothing = PairedDifference(
         "A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell yet"
@@ -204,6 +230,14 @@ def test_intervals_are_drawn_look_by_look():
     assert [(low[1], high[1]) for low, high in intervals.get_segments()] == [(-1, 5), (0.5, 2.5), (1.1, 2.1)]
     assert [line_data(first, n)[1] for n in (1, 2)] == [[0, 0], [0.5, 0.5]]
     assert len(second.get_lines()) == 2  # no margin
+
+
+def test_intervals_of_ratios_have_a_logarithmic_axis():
+    ratio = ShrinkingInterval("Q1", "ratio", [4, 6], [3, 2.9], [0.9, 1.5], [8, 5], "no (worse)", 0.95, "ratio")
+    [ax] = figures.shrinking_intervals([ratio], SOURCE).axes
+    assert ax.get_yscale() == "log"
+    assert line_data(ax, 1)[1] == [1, 1]
+    assert "× 1" in [tick.get_text() for tick in ax.get_yticklabels()]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 40])

@@ -114,7 +114,7 @@ def test_questions_about_seconds_need_runs_that_were_timed_alone() -> None:
         for number, seconds in enumerate(of_run)
     ]
     [answer] = answer_questions(asked, rows, {}, (Look(4, 0.1),), pd.DataFrame(slower))
-    assert (answer.verdict.answer, answer.verdict.comparison.n, answer.pair) == ("worse", 3, "round")
+    assert (answer.verdict.answer, answer.verdict.comparison.n, answer.pair) == ("no (worse)", 3, "round")
     assert answer.verdict.comparison.level == 0.95  # rounds are one look, whatever the study's looks are
 
 

@@ -40,7 +40,7 @@ def test_it_writes_both_reports_and_all_figures(folder):
 
 def test_every_question_has_its_verdict(study_result, page, markdown):
     verdicts = [answer.verdict.answer for answer in study_result.answers]
-    assert verdicts == ["yes", "yes", "can't tell yet", "worse", "yes"]
+    assert verdicts == ["yes", "yes", "can't tell yet", "no (worse)", "yes"]
     assert page.number_of("strong", "yes") == 3
     assert page.number_of("strong", "no") == 1
     assert re.findall(r"^\*\*(.*)\.\*\*", markdown, re.MULTILINE) == [v.capitalize() for v in verdicts]

@@ -194,7 +194,7 @@ def test_the_terminal_shows_every_answer_and_whole_names(study_result: StudyResu
     shown = console.export_text()
     in_a_line = " ".join(shown.split())
     assert "Q1 Yes. Does batch normalization produce a better model than ELU alone? +" in in_a_line
-    assert "Q4 Worse. Does alpha dropout produce a better model than BatchNorm? −" in in_a_line
+    assert "Q4 No (worse). Does alpha dropout produce a better model than BatchNorm? −" in in_a_line
     assert re.search(r"\n +AlphaDropout, .*\n +one-cycle ", shown)
     assert "…" not in shown
 

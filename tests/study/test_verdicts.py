@@ -33,8 +33,8 @@ def answers(*questions: Asked, looks: tuple[Look, ...] = one_look(8)) -> list[An
         (0.0055, "yes"),  # above zero, and not shown to be less than the margin
         (0.0025, "yes, but less than the margin"),
         (0.0, "no (less than the margin)"),
-        (-0.004, "worse"),
-        (-0.02, "worse"),
+        (-0.004, "no (worse)"),
+        (-0.02, "no (worse)"),
     ],
 )
 def test_better(gain: float, answer: Answer) -> None:
@@ -42,7 +42,8 @@ def test_better(gain: float, answer: Answer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "answer"), [(0.02, "yes"), (0.0, "yes"), (-0.0025, "yes"), (-0.0052, "can't tell yet"), (-0.02, "worse")]
+    ("gain", "answer"),
+    [(0.02, "yes"), (0.0, "yes"), (-0.0025, "yes"), (-0.0052, "can't tell yet"), (-0.02, "no (worse)")],
 )
 def test_as_good(gain: float, answer: Answer) -> None:
     """A loss below the margin is as good, even one that is shown to be there."""
@@ -58,7 +59,7 @@ def test_where_lower_is_better_a_fall_is_a_gain() -> None:
     falling = Pairs(treatment=[-0.02 + n for n in NOISE], baseline=[0.0] * 8, better="lower", margin=0.005)
     rising = Pairs(treatment=[0.02 + n for n in NOISE], baseline=[0.0] * 8, better="lower", margin=0.005)
     assert answers(Asked(falling)) == ["yes"]
-    assert answers(Asked(rising)) == ["worse"]
+    assert answers(Asked(rising)) == ["no (worse)"]
 
 
 def test_a_ratio_below_the_margin_is_no_gain_that_matters() -> None:
@@ -73,7 +74,7 @@ def test_a_ratio_below_the_margin_is_no_gain_that_matters() -> None:
     assert answers(seconds(0.99)) == ["yes, but less than the margin"]
     assert answers(seconds(1.0)) == ["no (less than the margin)"]
     assert answers(seconds(0.5, margin=11.0, relative=False)) == ["yes, but less than the margin"]
-    assert answers(seconds(1.5)) == ["worse"]
+    assert answers(seconds(1.5)) == ["no (worse)"]
 
 
 def test_the_corrected_p_is_holms_over_the_questions() -> None:

@@ -32,9 +32,9 @@ def differences_figure(result: StudyResult) -> ReportFigure:
         for number, (question, answer) in enumerate(zip(questions, result.answers, strict=True), 1)
     )
     caption = (
-        "Treatment minus baseline: each pair of runs with the same seed or round (dots), their mean (diamond), its "
-        "interval at the last look (bar), and the margin, the smallest gain that matters (dotted). To the right of "
-        "zero is better."
+        "Treatment minus baseline, or divided by it (×): each pair of runs with the same seed or round (dots), their "
+        "mean (diamond), its interval at the last look (bar), and the margin, the smallest gain that matters (dotted). "
+        "To the right of the line is better."
     )
     drawn = figures.paired_differences(questions, result.data_source)
     return report_figure("paired_differences", drawn, f"Paired differences with their intervals. {alt}", caption)
@@ -46,13 +46,15 @@ def _paired_difference(answer: Answer) -> figures.PairedDifference:
     label = f"{question.treatment} against {question.baseline}"
     if question.treatment == question.baseline:
         baseline = answer.baseline_measure.label
-        compared = "MC against one pass" if measure.label == f"MC {baseline}" else f"{measure.label} against {baseline}"
+        is_mc = measure.label in (f"MC {baseline}", f"{baseline} by MC dropout")
+        compared = "MC against one pass" if is_mc else f"{measure.label} against {baseline}"
         label = f"{question.treatment}: {compared}"
     elif question.kind == "as good":
-        label += " (as good?)"
+        label += " (as\N{NO-BREAK SPACE}good?)"
     unit, shown = _axis(measure)
     side: Threshold = -1 if question.kind == "as good" else 1
     gain = pairs.margin_as_gain(side)
+    margin = shown(gain if measure.better == "higher" else -gain) if math.isfinite(gain) else math.nan
     mean, low, high = mean_and_interval(pairs.differences(), comparison.level)
     return figures.PairedDifference(
         label=label,
@@ -63,14 +65,15 @@ def _paired_difference(answer: Answer) -> figures.PairedDifference:
         high=shown(high),
         differences=[shown(difference) for difference in pairs.differences()],
         verdict=answer.verdict.answer,
-        margin=shown(gain if measure.better == "higher" else -gain),
+        margin=margin,
+        scale=measure.scale,
     )
 
 
 def _axis(measure: Measure) -> tuple[str, Callable[[float], float]]:
     """The unit of a measure's paired differences, and a function that converts differences (or log ratios) to it."""
     if measure.scale == "ratio":
-        return f"{measure.label} (change in %)", lambda log_ratio: 100 * math.expm1(log_ratio)
+        return f"{measure.label} (ratio)", math.exp
     if measure.percent:
         return f"{measure.label} (percentage points)", lambda difference: 100 * difference
     return measure.label, lambda difference: difference
@@ -92,8 +95,9 @@ def shrinking_figures(result: StudyResult) -> list[ReportFigure]:
         if question.seeds
     )
     caption = (
-        "The difference of each question with its interval at every look (line: zero; dotted: the margin). Together, "
-        "the intervals of all looks have a confidence of 95 %. A question that is answered gets no more seeds."
+        "The difference of each question with its interval at every look (line: no effect; dotted: the margin). "
+        "Together, the intervals of all looks have a confidence of 95 %. A question that is answered gets no more "
+        "seeds."
     )
     return [report_figure("shrinking_intervals", drawn, f"Intervals by number of seeds. {alt}", caption)]
 
@@ -101,7 +105,7 @@ def shrinking_figures(result: StudyResult) -> list[ReportFigure]:
 def _shrinking(number: int, answer: Answer) -> figures.ShrinkingInterval:
     final, history = _paired_difference(answer), [c for c in answer.verdict.history if math.isfinite(c.low)]
     _, shown = _axis(answer.measure)
-    unit = "change in %" if answer.measure.scale == "ratio" else "points" if answer.measure.percent else "difference"
+    unit = "ratio" if answer.measure.scale == "ratio" else "points" if answer.measure.percent else "difference"
     scaled = math.log if answer.measure.scale == "ratio" else float
     return figures.ShrinkingInterval(
         label=f"Q{number}: {final.label}",
@@ -112,6 +116,7 @@ def _shrinking(number: int, answer: Answer) -> figures.ShrinkingInterval:
         high=[shown(scaled(comparison.high)) for comparison in history],
         verdict=answer.verdict.answer,
         margin=final.margin,
+        scale=final.scale,
     )
 
 
