@@ -158,13 +158,15 @@ def _to_reach(
     """Epochs until both runs of a seed have a validation loss that both of them reach.
 
     That is the higher of their two lowest losses. A failed run reaches none: it counts as the most epochs it might
-    have taken.
+    have taken. Where both have failed, there is no loss to reach: nan.
     """
     names = (question.treatment, question.baseline)
     status = results[results["seed"] == seed].set_index("run")["status"].to_dict()
     finished = {name: histories.get((name, seed)) for name in names if status.get(name) == "ok"}
     losses = {name: epochs["val/loss"] for name, epochs in finished.items() if epochs is not None and not epochs.empty}
-    target = max((of_run.min() for of_run in losses.values()), default=math.nan)
+    if not losses:
+        return math.nan, math.nan
+    target = max(of_run.min() for of_run in losses.values())
 
     def epochs_of(name: str) -> float:
         if name in losses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -131,7 +132,7 @@ def test_a_failed_run_never_gets_there() -> None:
     assert epochs.baseline == pytest.approx([math.nan, 2.0, math.nan], nan_ok=True)
     both = pd.DataFrame([failed("new", 0), failed("old", 0)])
     nowhere = paired_values(question("epochs_to_reach"), study(), 1, both, {})
-    assert (nowhere.treatment, nowhere.baseline) == ([20.0], [30.0])
+    assert np.isnan([nowhere.treatment, nowhere.baseline]).all(), "nothing to compare"
 
 
 def test_an_answer_with_failed_runs_comes_both_ways() -> None:
