@@ -18,6 +18,12 @@ from lit_cifar.figures.canvas import VERDICT_COLORS, new_figure, plain, ratio_ti
 LINE_LENGTH = 64
 """Characters that fit into a line as wide as the figure."""
 
+NOTHING = 1e-9
+"""The reach of a question without any pair, or whose pairs don't differ."""
+
+SIMILAR = 6
+"""Differences that are so many times as large as others have axes of their own."""
+
 LABEL_LINES = 2
 """Lines that a question's label may take."""
 
@@ -60,29 +66,29 @@ def paired_differences(questions: Sequence[PairedDifference], data_source: str) 
 
     The better direction is to the right in every row; where lower is better the axis is reversed.
     """
-    panels = [(q.unit, q.better, q.scale) for q in questions]
-    rows = {panel: [_row(n, q) for n, q in enumerate(questions, 1) if panels[n - 1] == panel] for panel in panels}
-    heights = [0.4 + sum(map(_height, row)) for row in rows.values()]
+    panels = _panels(questions)
+    heights = [0.4 + sum(map(_height, rows)) for rows in panels]
     figure, axes = new_figure(
         "Paired differences: treatment against baseline",
         data_source,
-        len(rows),
+        len(panels),
         1,
-        0.6 + 0.75 * sum(heights) + 0.3 * len(rows),
+        0.6 + 0.75 * sum(heights) + 0.3 * len(panels),
         height_ratios=heights,
     )
-    for ax, (unit, better, scale), row in zip(axes[:, 0], rows, rows.values(), strict=True):
+    for ax, rows in zip(axes[:, 0], panels, strict=True):
         place = 0.0
-        for question, label in reversed(row):
+        for question, label in reversed(rows):
             _difference(ax, place, question, label)
             place += _height((question, label))
         ax.set_ylim(-0.4, place - 0.25)
-        _center(ax, [question for question, _ in row], better, scale)
-        ax.axvline(NO_EFFECT[scale], color="black", linewidth=1, zorder=0)
+        first, _ = rows[0]
+        _center(ax, max(_reach(question) for question, _ in rows), first.better, first.scale)
+        ax.axvline(NO_EFFECT[first.scale], color="black", linewidth=1, zorder=0)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(textwrap.fill(f"{unit}; better\N{NO-BREAK SPACE}→", LINE_LENGTH))
+        ax.set_xlabel(textwrap.fill(f"{first.unit}; better\N{NO-BREAK SPACE}→", LINE_LENGTH))
     return plain(figure)
 
 
@@ -90,8 +96,26 @@ Row = tuple[PairedDifference, list[str]]
 """A question and the lines of its label."""
 
 
-def _row(number: int, question: PairedDifference) -> Row:
-    return question, _lines(f"Q{number}: {question.label}", LINE_LENGTH - len(question.verdict))
+def _panels(questions: Sequence[PairedDifference]) -> list[list[Row]]:
+    """The rows that share axes: those of the same unit whose differences are of a similar size."""
+    panels: dict[tuple[str, str, str, float], list[Row]] = {}
+    for number, question in enumerate(questions, 1):
+        unit, own = (question.unit, question.better, question.scale), _reach(question)
+        alike = (key for key in panels if key[:3] == unit and _are_similar(own, key[3]))
+        row = question, _lines(f"Q{number}: {question.label}", LINE_LENGTH - len(question.verdict))
+        panels.setdefault(next(alike, (*unit, own)), []).append(row)
+    return list(panels.values())
+
+
+def _are_similar(one: float, other: float) -> bool:
+    return NOTHING in (one, other) or one / SIMILAR < other < one * SIMILAR
+
+
+def _reach(question: PairedDifference) -> float:
+    """How far from no effect anything of a question is drawn: the differences, or the logarithms of the ratios."""
+    drawn = np.array([question.low, question.high, question.mean, question.margin, *question.differences])
+    sizes = np.abs([*(np.log(drawn) if question.scale == "ratio" else drawn), NOTHING])
+    return float(sizes[np.isfinite(sizes)].max())
 
 
 def _lines(label: str, width: int) -> list[str]:
@@ -114,11 +138,9 @@ def _difference(ax: Axes, height: float, question: PairedDifference, label: Sequ
     ax.text(1, height + 0.24, question.verdict, **beside, ha="right", color=color, weight="bold")
 
 
-def _center(ax: Axes, questions: Sequence[PairedDifference], better: str, scale: Scale) -> None:
+def _center(ax: Axes, reach: float, better: str, scale: Scale) -> None:
     """Put no effect into the middle of the x-axis, and what is better to the right."""
-    drawn = np.concatenate([[q.low, q.high, q.mean, q.margin, *q.differences] for q in questions])
-    sizes = np.abs([*(np.log(drawn) if scale == "ratio" else drawn), 1e-9])
-    limit = 1.08 * sizes[np.isfinite(sizes)].max()
+    limit = 1.08 * reach
     low, high = (math.exp(-limit), math.exp(limit)) if scale == "ratio" else (-limit, limit)
     if scale == "ratio":
         ax.set_xscale("log")

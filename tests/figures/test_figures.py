@@ -199,6 +199,13 @@ def test_ratios_have_a_logarithmic_axis_with_1_in_the_middle(ratio, ticks):
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ticks
 
 
+def test_a_much_larger_difference_has_axes_of_its_own():
+    large = dataclasses.replace(DIFFERENCES[0], mean=-30, low=-31, high=-29, differences=[-30])
+    axes = figures.paired_differences([DIFFERENCES[0], large, DIFFERENCES[2]], SOURCE).axes
+    assert [[text.get_text()[:2] for text in ax.texts[::2]] for ax in axes] == [["Q3", "Q1"], ["Q2"]]
+    assert [ax.get_xlim()[1] for ax in axes] == [pytest.approx(5.4), pytest.approx(1.08 * 31)]
+
+
 def test_a_long_label_takes_two_lines():
     long = dataclasses.replace(DIFFERENCES[0], label=", ".join(["a run with a long name"] * 4))
     [ax] = figures.paired_differences([long], SOURCE).axes
@@ -212,6 +219,7 @@ def test_paired_differences_without_any_pair_can_be_drawn():
         "A against B", "accuracy", "higher", np.nan, np.nan, np.nan, [np.nan] * 2, "can't tell yet"
     )
     assert drawn(figures.paired_differences([nothing], SOURCE))
+    assert len(figures.paired_differences([nothing, DIFFERENCES[0]], SOURCE).axes) == 1
 
 
 def test_accuracy_against_the_learning_rate_marks_the_chosen_one():

@@ -85,7 +85,8 @@ def margin_text(measure: Measure, margin: float) -> str:
     """A margin with its unit."""
     if measure.relative:
         return f"{100 * margin:.4g} %"
-    return f"{100 * margin:.4g} points" if measure.percent else f"{margin:.4g}"
+    points = f"{100 * margin:.4g}"
+    return f"{points} point{'' if points == '1' else 's'}" if measure.percent else f"{margin:.4g}"
 
 
 def confidence(comparison: Comparison) -> str:
