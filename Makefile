@@ -10,7 +10,7 @@ PRETEND = $(if $(CPUS),PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python tests/work
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cores test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs results release-check clean
+.PHONY: help setup run test test-cores test-all test-lowest test-newest test-gpu coverage mutation fuzz lint bench bench-keras format docs results notebooks release-check clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ docs: $(INSTALLED_DOCS)  ## Build the documentation, the API's included, into si
 
 results: $(INSTALLED)  ## Fill the pages from the records in docs/results/
 	$(BIN)/python .ci/results_page.py
+
+notebooks: $(INSTALLED_DEV)  ## Run the notebooks in examples/ and save what they show
+	$(BIN)/python .ci/notebooks.py
 
 release-check: $(INSTALLED_DEV)  ## Build sdist and wheel, install the wheel in a fresh environment, and use it there
 	.ci/release-check $(BIN)/python
