@@ -188,7 +188,7 @@ def test_a_study_of_failures_is_still_reported(odd_folder):
         "2 pairs with a failed run left out.",
     ):
         assert text in page.text
-    assert "the margin is 1 points." in page.text
+    assert "the margin is 1 point." in page.text
     assert len(page.all("img")) == 1
 
 
