@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,6 +41,9 @@ CURVES = ("epoch", "train/loss", "train/accuracy", "train/seconds", "val/loss", 
 
 OF_LAYERS = "layer_"
 """How columns of `layers.csv` begin: what was logged of each layer in a run's epoch with the lowest validation loss."""
+
+FOLDERS = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])+")
+"""The folders of an absolute path in a text, with the separator before the last part."""
 
 TEXTS = ("run", "rate", "variant", "status", "reason", "data_source")
 DIGITS, DIGITS_OF_FIGURES = 7, 5
@@ -152,11 +156,15 @@ def for_others(findings: Findings, *, data_name: str) -> Findings:
         findings: Results of a study.
         data_name: What to call the data.
     """
+
+    def shown(results: pd.DataFrame) -> pd.DataFrame:
+        return results.replace({"reason": FOLDERS}, "", regex=True).assign(data_source=data_name)
+
     return replace(
         findings,
         data_source=data_name,
-        results=findings.results.assign(data_source=data_name),
-        varied={rate: (found.assign(data_source=data_name), own) for rate, (found, own) in findings.varied.items()},
+        results=shown(findings.results),
+        varied={rate: (shown(found), own) for rate, (found, own) in findings.varied.items()},
         command=_without_folders(findings.command),
     )
 

@@ -15,7 +15,7 @@ import pytest
 from lit_cifar.study.gathering import read_findings
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.looks import Look
-from lit_cifar.study.record import read_record, write_record
+from lit_cifar.study.record import for_others, read_record, write_record
 from lit_cifar.study.report.figures import layers_figures
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.schema import Question, Run, Study
@@ -196,6 +196,21 @@ def test_judging_a_folder_and_its_record_by_command(
     texts = [path.read_text() for path in (*Path("public").iterdir(), Path("report/report.md"))]
     assert not [text for text in texts if str(pictures) in text]
     assert any("Photos (JPEG)" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("diverged. It is kept: /home/me/logs/seed_2/best.ckpt.", "diverged. It is kept: best.ckpt."),
+        (r"no file 'C:\Users\me\x.png'", "no file 'x.png'"),
+        ("above and/or below 1/2, see https://host/a/b.html", "above and/or below 1/2, see https://host/a/b.html"),
+    ],
+)
+def test_the_reasons_of_failures_name_no_folder_of_this_machine(reason: str, shown: str) -> None:
+    rows = rows_of(new=2, old=2)
+    findings = made(study_of(), rows)
+    failed = replace(findings, results=findings.results.assign(reason=reason))
+    assert set(for_others(failed, data_name="Photos").results["reason"]) == {shown}
 
 
 def test_other_questions_about_the_same_runs(
