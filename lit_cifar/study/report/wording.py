@@ -65,9 +65,9 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def count(number: int, of: str) -> str:
-    """A number of things: 1 seed, 2 seeds."""
-    return f"{number} {of}{'' if number == 1 else 's'}"
+def count(number: float, of: str) -> str:
+    """A number of things: 1 seed, 2 seeds, 0.5 points."""
+    return f"{number:g} {of}{'' if number == 1 else 's'}"
 
 
 def pairs(mapping: Mapping[str, Any]) -> str:
@@ -85,8 +85,7 @@ def margin_text(measure: Measure, margin: float) -> str:
     """A margin with its unit."""
     if measure.relative:
         return f"{100 * margin:.4g} %"
-    points = f"{100 * margin:.4g}"
-    return f"{points} point{'' if points == '1' else 's'}" if measure.percent else f"{margin:.4g}"
+    return count(float(f"{100 * margin:.4g}"), "point") if measure.percent else f"{margin:.4g}"
 
 
 def confidence(comparison: Comparison) -> str:
