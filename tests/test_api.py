@@ -161,6 +161,23 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
         lit_cifar.compare(["ELU", "elu"], data)
     with pytest.raises(UserError, match=r"compare\(epochs=…\): there is no such argument; use one of .*max_epochs"):
         lit_cifar.compare(["ELU", "SELU"], data, epochs=3)
+    with pytest.raises(UserError, match=r"learning_rate=0.1 is an argument of LitClassifier: give LitClassifier\("):
+        lit_cifar.fit("SELU", data, learning_rate=0.1)
+    with pytest.raises(UserError, match=r"epochs=2: there is no such argument. Did you mean max_epochs\?"):
+        lit_cifar.fit("SELU", data, epochs=2)
+    with pytest.raises(UserError, match="mc_sample=2: there is no such argument. Did you mean mc_samples"):
+        lit_cifar.test(lit_cifar.LitClassifier(small("ELU")), data, mc_sample=2)
+    with pytest.raises(UserError, match="max_epochs='two' is no whole number"):
+        lit_cifar.fit("SELU", data, max_epochs="two")  # type: ignore[arg-type]
+    for function in (lit_cifar.fit, lit_cifar.find_learning_rate, lit_cifar.compare):
+        with pytest.raises(UserError, match="data='pictures' is no CIFAR10DataModule. For pictures in folders give"):
+            function("SELU", "pictures")  # type: ignore[operator]
+    with pytest.raises(UserError, match=r"variant=SELU is a class: give an object of it, SELU\(\)"):
+        lit_cifar.fit(variants.SELU, data)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="confirm=-3 is negative"):
+        lit_cifar.find_learning_rate("SELU", data, confirm=-3)
+    with pytest.raises(ValueError, match="depth='five' is no number"):
+        variants.SELU(depth="five")
     monkeypatch.setattr(Mine, "__module__", "__main__")
     with pytest.raises(UserError, match="worker processes can't import it"):
         lit_cifar.compare({"mine": Mine()}, data, workers=2)
@@ -180,6 +197,7 @@ def test_a_search_prints_its_learning_rate_and_the_short_runs() -> None:
 def test_objects_print_what_they_are(data: lit_cifar.CIFAR10DataModule, pictures: Path) -> None:
     folder = str(pictures)
     assert repr(data) == f"CIFAR10DataModule(source='folder', data_dir={folder!r}, batch_size=16, val_size=30)"
+    assert str(data) == repr(data)
     assert "ELU(depth=2, width=16, scaling='standardize'), learning_rate=" in repr(
         lit_cifar.LitClassifier(small("ELU"))
     )

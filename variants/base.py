@@ -6,11 +6,14 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import nn
+
+from variants.errors import VariantError
 
 Scaling = Literal["unit", "standardize"]
 """How pixels are scaled before the network: `unit` divides by 255; `standardize` gives each pixel mean 0 and
@@ -171,10 +174,20 @@ class DenseVariant(Variant):
         features = math.prod(image_shape)
         for index in range(self.depth):
             block = self.hidden_block(self.dense_layer(features, self.width), index)
-            layers[f"hidden_{index + 1:02d}"] = nn.Sequential(*block)
+            layers[f"hidden_{index + 1:02d}"] = self._in_order(block, "hidden_block")
             features = self.width
-        layers["output"] = nn.Sequential(*self.output_block(self.dense_layer(features, num_classes)))
+        output = self.output_block(self.dense_layer(features, num_classes))
+        layers["output"] = self._in_order(output, "output_block")
         return nn.Sequential(layers)
+
+    def _in_order(self, block: Sequence[nn.Module], method: str) -> nn.Sequential:
+        """The modules that a method of a subclass has returned, as one."""
+        if not isinstance(block, Iterable) or not (modules := list(block)):
+            returned = "an empty list" if isinstance(block, Iterable) else f"{block!r}"
+            raise VariantError(
+                f"{type(self).__name__}.{method} has returned {returned}: return a list of modules, `dense` among them."
+            )
+        return nn.Sequential(*modules)
 
     @abstractmethod
     def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
@@ -210,6 +223,7 @@ Number = TypeVar("Number", int, float)
 
 def at_least(name: str, value: Number, low: Number) -> Number:
     """Return the value, or raise a `ValueError` that says that it is too small."""
+    _check_number(name, value)
     if not value >= low:
         raise ValueError(f"{name}={value} is too small: it must be at least {low:g}.")
     return value
@@ -217,6 +231,7 @@ def at_least(name: str, value: Number, low: Number) -> Number:
 
 def probability(name: str, value: float) -> float:
     """Return the value, or raise a `ValueError` unless it is a probability below 1."""
+    _check_number(name, value)
     if not 0 <= value < 1:
         raise ValueError(f"{name}={value} is out of range: it must be at least 0 and below 1.")
     return value
@@ -224,6 +239,7 @@ def probability(name: str, value: float) -> float:
 
 def share(name: str, value: float) -> float:
     """Return the value, or raise a `ValueError` unless it is above 0 and at most 1."""
+    _check_number(name, value)
     if not 0 < value <= 1:
         raise ValueError(f"{name}={value} is out of range: it must be above 0 and at most 1.")
     return value
@@ -234,3 +250,8 @@ def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not a choice: use one of {', '.join(map(repr, choices))}.")
     return value
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, Real):
+        raise ValueError(f"{name}={value!r} is no number.")

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import variants
+from lit_cifar.api.arguments import as_data
 from lit_cifar.api.notebook import LastLine, Shown, in_notebook
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
@@ -121,7 +122,7 @@ def compare(
         >>> list(found.verdicts["question"])
         ['Is SELU better than ELU?']
     """
-    data = data or CIFAR10DataModule()
+    data = as_data(data)
     study = _study(runs)
     study = (study.quickly() if quick else study).changed(_changes(seeds, data, protocol))
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
@@ -182,7 +183,12 @@ def _study(runs: str | Path | Sequence[str | Variant] | Mapping[str, str | Varia
 
 
 def _name(variant: str | Variant) -> str:
-    return variants.get(variant).__name__ if isinstance(variant, str) else type(variant).__name__
+    """A variant's name, with the hyperparameters that aren't its defaults, as those of a sweep."""
+    if isinstance(variant, str):
+        return variants.get(variant).__name__
+    defaults = type(variant)().init_args
+    changed = (f"{name}={value}" for name, value in variant.init_args.items() if value != defaults[name])
+    return ", ".join([type(variant).__name__, *changed])
 
 
 def _description(variant: str | Variant) -> str | dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from lightning import Trainer
 
+from lit_cifar.api.arguments import as_data, check_options
 from lit_cifar.api.notebook import Figures, Shown, png
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.api.training import TrainingResult
@@ -137,6 +138,8 @@ def predict(
 
 def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassifier, CIFAR10DataModule]:
     """The classifier and the images to measure it on."""
+    if data is not None:
+        data = as_data(data)
     if isinstance(trained, TrainingResult):
         return trained.model, data or trained.data
     model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)
@@ -153,6 +156,7 @@ def _data_of(model: LitClassifier, **options: Any) -> CIFAR10DataModule:
 
 
 def _trainer(**options: Any) -> Trainer:
+    check_options(options, ("data", "pictures", "mc_samples"))
     quiet = {
         "logger": False,
         "enable_checkpointing": False,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from inspect import signature
 from typing import Any
 
 from lightning import seed_everything
 
+from lit_cifar.api.arguments import as_classifier, as_data, check_options
 from lit_cifar.api.quiet import quiet_lightning
-from lit_cifar.api.training import as_classifier
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.lr_find import search
 from lit_cifar.lr_find.search import LearningRateSearch
@@ -50,7 +51,8 @@ def find_learning_rate(
         >>> 1e-6 < search.learning_rate < 1
         True
     """
-    fresh, data = as_classifier(variant), data or CIFAR10DataModule()
+    check_options(trainer_options, signature(find_learning_rate).parameters)
+    fresh, data = as_classifier(variant), as_data(data)
 
     def make(learning_rate: float | None) -> tuple[LitClassifier, CIFAR10DataModule]:
         seed_everything(data.seed, verbose=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pandas as pd
 from lightning import Trainer, seed_everything
 from matplotlib.figure import Figure
 
-import variants
 from lit_cifar import figures
+from lit_cifar.api.arguments import as_classifier, as_data, check_epochs, check_options
 from lit_cifar.api.notebook import Shown, facts_table, in_notebook, png, progress_callback
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
@@ -121,7 +122,7 @@ def fit(
         >>> trained.checkpoint.name
         'best.ckpt'
     """
-    model, data = as_classifier(variant), data or CIFAR10DataModule()
+    model, data = as_classifier(variant), as_data(data)
     with quiet_lightning():
         own = trainer(
             name=type(model.variant).__name__,
@@ -167,6 +168,8 @@ def trainer(
         >>> trainer = lit_cifar.trainer(max_epochs=1, progress=False, enable_model_summary=False)
         >>> trainer.fit(model, data)
     """
+    check_options(trainer_options, signature(fit).parameters)
+    check_epochs(max_epochs=max_epochs, patience=patience)
     drop_unfounded_advice()
     given = trainer_options.pop("callbacks", None) or []
     callbacks = [*default_callbacks(), *selection_callbacks(patience=patience)]
@@ -178,10 +181,3 @@ def trainer(
         "enable_model_summary": False,
     }
     return Trainer(max_epochs=max_epochs, callbacks=[*callbacks, *resume_callbacks()], **(defaults | trainer_options))
-
-
-def as_classifier(variant: str | Variant | LitClassifier) -> LitClassifier:
-    """The classifier itself, or one for a variant or the name of a variant."""
-    if isinstance(variant, LitClassifier):
-        return variant
-    return LitClassifier(variants.get(variant)() if isinstance(variant, str) else variant)

@@ -14,6 +14,9 @@ from lit_cifar.evaluation import Found
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, csv_text, replaced_when_complete
 
+SHOWN = 5
+"""How many files or folders are named."""
+
 
 class PredictionWriter(AfterPredict):
     """Write what `predict` finds to a file, a row for each image, and print the first rows and a summary.
@@ -44,8 +47,12 @@ class PredictionWriter(AfterPredict):
         table = prediction_table(data, found, names)
         write_table(table, self.output)
         print(f"\n{prediction_summary(table, names)}")
-        unreadable = len(data.unreadable_pictures)
-        failed = f" ({unreadable} of them could not be read)" if unreadable else ""
+        unreadable = data.unreadable_pictures
+        failed = f" ({len(unreadable)} of them could not be read)" if unreadable else ""
+        for path, reason in list(unreadable.items())[:SHOWN]:
+            print(f"Not read: {path}: {reason}")
+        if unknown := sorted({*data.picture_labels} - {*names, ""}):
+            print(f"No class is called {', '.join(unknown[:SHOWN])}: the pictures in such folders have no label.")
         counted = f"{len(table)} image{'s' * (len(table) != 1)}"
         print(f"Predictions of {counted}{failed}: {self.output}")
 

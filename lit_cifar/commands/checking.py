@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 from rich.console import Console
@@ -30,10 +31,21 @@ def print_results(results: Iterable[tuple[str, str]], name: str) -> None:
         UserError: If a requirement isn't met.
     """
     console = Console(highlight=False, soft_wrap=True)
-    failed = 0
+    reasons: list[str] = []
     for promise, reason in results:
-        failed += bool(reason)
         mark = "[red]✗[/red]" if reason else "[green]✓[/green]"
-        console.print(f"{mark} {escape(promise)}{escape(f': {reason}' if reason else '')}")
-    if failed:
-        raise UserError(f"{name} fails {failed} of the checks.")
+        shown = "the same" if reason in reasons else reason
+        console.print(f"{mark} {escape(promise)}{escape(f': {shown}' if reason else '')}")
+        reasons += [reason] if reason else []
+    if reasons:
+        raise UserError(f"{name} fails {len(reasons)} of the checks.")
+
+
+def check_subcommand(name: str, known: Sequence[str]) -> None:
+    """Refuse a misspelt name of a subcommand, such as `chek`.
+
+    Raises:
+        UserError: If the name is like a known one.
+    """
+    if name not in known and (nearest := get_close_matches(name, known, n=1)):
+        raise UserError(f"There is no {name}. Did you mean {nearest[0]}?")

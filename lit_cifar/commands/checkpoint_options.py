@@ -31,18 +31,27 @@ def data_options(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: if the checkpoint can't be read, or names a source that nobody has typed or installed.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--data.source", dest="source")
-    typed, _ = parser.parse_known_args(list(arguments))
-    if not typed.ckpt_path:
+    path = checkpoint_of(arguments)
+    if not path:
         return []
-    known = checkpoints.description(checkpoints.read(typed.ckpt_path)).get("data", {})
-    if typed.source:
+    known = checkpoints.description(checkpoints.read(path)).get("data", {})
+    if _value_of("--data.source", arguments):
         known = {name: value for name, value in known.items() if name == "image_size"}
-    elif (source := str(known.get("source", "cifar10"))) != _of_run(Path(typed.ckpt_path), "data", "source"):
+    elif (source := str(known.get("source", "cifar10"))) != _of_run(Path(path), "data", "source"):
         check_known(source)
     return [f"--data.{name}={_typed(value)}" for name, value in known.items()]
+
+
+def checkpoint_of(arguments: Sequence[str]) -> str | None:
+    """The checkpoint that the command line names."""
+    return _value_of("--ckpt_path", arguments)
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(option, dest="value")
+    value: str | None = parser.parse_known_args(list(arguments))[0].value
+    return value
 
 
 def _typed(value: Any) -> Any:

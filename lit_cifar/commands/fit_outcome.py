@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lightning import Trainer
@@ -47,3 +48,5 @@ def remove_unless_begun(trainer: Trainer) -> None:
     if not any(found for pattern in RESULTS for found in folder.glob(pattern)):
         events.finalize("failed")
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other runs of the variant are there
+            folder.parent.rmdir()

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 
-STUDIES = {
+OWN_OPTIONS = {
     "compare": {
         **{
             name: f"--{name}"
@@ -18,8 +18,9 @@ STUDIES = {
         "folder": "--output",
     },
     "judge": {"study": "--study"},
+    "lr-find": {name: f"--{name}" for name in ("confirm", "confirm_epochs", "min_lr", "max_lr")},
 }
-"""Arguments of studies, and the options that set them, by command."""
+"""Arguments outside of a section, and the options that set them, by command."""
 
 SECTIONS = {
     "model": ("lit_cifar.training.module", "LitClassifier"),
@@ -62,7 +63,7 @@ def _flags(command: str) -> Iterator[tuple[str, str]]:
         if module in sys.modules:  # otherwise none of its messages can have been raised
             parameters = inspect.signature(getattr(sys.modules[module], name)).parameters
             yield from ((parameter, f"--{section}.{parameter}") for parameter in parameters)
-    yield from STUDIES.get(command, {}).items()
+    yield from OWN_OPTIONS.get(command, {}).items()
 
 
 def _typed(found: re.Match[str], flags: Mapping[str, str]) -> str:

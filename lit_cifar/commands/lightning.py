@@ -33,7 +33,7 @@ from lit_cifar.commands import help  # noqa: A004 - the command line's help
 from lit_cifar.commands.checkpoint_options import data_options
 from lit_cifar.commands.continued_run import check_unchanged, find_continued
 from lit_cifar.commands.fit_outcome import remove_unless_begun, summary
-from lit_cifar.commands.recalled_variant import recalled_variant
+from lit_cifar.commands.recalled_variant import recalled_variant, variant_option
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import EventsFile, new_version, run_loggers
@@ -42,7 +42,7 @@ from lit_cifar.training.run_folder import config_of, run_folder
 from lit_cifar.training.run_lock import alone_in_run
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
-from lit_cifar.utils.parser import OneLineErrorParser, command_parsers
+from lit_cifar.utils.parser import OneLineErrorParser, command_parsers, files_before_options
 from lit_cifar.utils.private import private
 
 EVALUATION_COMMANDS = ("validate", "test", "predict")
@@ -63,7 +63,7 @@ class LitCifarCLI(LightningCLI):
     """`fit`, `validate`, `test` and `predict` for LitClassifier on CIFAR10DataModule."""
 
     def __init__(self, args: Sequence[str]) -> None:
-        self._args = list(args)
+        args = self._args = self._complete(args)
         self.continued = find_continued(args, LOGS / "fit")
         self.began_with = [] if self.continued is None else ["fit", "--config", str(config_of(self.continued))]
         self._commands = iter(self.subcommands())
@@ -86,6 +86,13 @@ class LitCifarCLI(LightningCLI):
             if not self.continued and hasattr(self, "trainer"):
                 remove_unless_begun(self.trainer)
             raise
+
+    @staticmethod
+    def _complete(args: Sequence[str]) -> list[str]:
+        """The command line with its files first and, for a checkpoint's hyperparameters, with its variant."""
+        command, *typed = args
+        named = variant_option(typed) if command in EVALUATION_COMMANDS else []
+        return [command, *files_before_options([*named, *typed])]
 
     @staticmethod
     def parser_options() -> dict[str, dict[str, Any]]:

@@ -14,9 +14,8 @@ from rich.table import Table
 from lit_cifar.commands.lightning import LOGS, LitCifarCLI
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.figures import learning_rate_curves
-from lit_cifar.lr_find.search import LearningRateSearch, find_learning_rate
+from lit_cifar.lr_find.search import LearningRateSearch, check_search, find_learning_rate
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import replaced_when_complete, write_text
 from lit_cifar.utils.warnings import silence_lightning
 
@@ -73,10 +72,7 @@ class _LRFindCLI(LitCifarCLI):
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
         given = self.config.fit
-        if not 0 < given.min_lr < given.max_lr:
-            raise UserError(f"--min_lr {given.min_lr} must be above 0 and below --max_lr {given.max_lr}.")
-        if given.confirm < 0 or given.confirm_epochs < 1:
-            raise UserError("--confirm must be at least 0 and --confirm_epochs at least 1.")
+        check_search(**{name: given[name] for name in ("confirm", "confirm_epochs", "min_lr", "max_lr")})
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         kwargs |= {"logger": False}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
 import variants
-from lit_cifar.commands.checkpoint_options import check_variant
+from lit_cifar.commands.checkpoint_options import check_variant, checkpoint_of
+from lit_cifar.training import checkpoints
 from lit_cifar.utils.console import say
 from lit_cifar.utils.parser import OneLineErrorParser
 
@@ -43,6 +44,24 @@ def recalled_variant(
     parsed = _parsed(named.class_path, {name: v for name, v in recalled.init_args.items() if name not in typed})
     parsed.init_args.update(Namespace(**typed))
     return parsed
+
+
+def variant_option(arguments: Sequence[str]) -> list[str]:
+    """The checkpoint's variant as an option, where only hyperparameters of it are typed; else nothing.
+
+    Args:
+        arguments: What was typed after the command.
+
+    Raises:
+        variants.VariantError: If the variant isn't known.
+    """
+    names = [argument.partition("=")[0] for argument in arguments]
+    path = checkpoint_of(arguments)
+    if not path or "--model.variant" in names or not any(name.startswith("--model.variant.") for name in names):
+        return []
+    spec = checkpoints.description(checkpoints.read(path))["variant"]
+    check_variant(spec, path)
+    return [f"--model.variant={variants.class_path(_known_class(spec))}"]
 
 
 def _parsed(class_path: str, init_args: Mapping[str, Any]) -> Namespace:

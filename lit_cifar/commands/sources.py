@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from lit_cifar.commands.checking import Parser, print_results
+from lit_cifar.commands.checking import Parser, check_subcommand, print_results
 from lit_cifar.utils.errors import UserError
 
 DESCRIPTION = """\
@@ -38,6 +38,8 @@ def run_sources_command(arguments: Sequence[str]) -> None:
     parser = Parser(
         prog="lit-cifar sources", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    if arguments:
+        check_subcommand(arguments[0], ("check",))
     parser.parse_args(list(arguments))
     _list()
 

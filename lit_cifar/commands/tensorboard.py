@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from lit_cifar.utils.errors import UserError
 
 def tensorboard(arguments: Sequence[str]) -> None:
     """Serve TensorBoard until it is interrupted. Takes TensorBoard's options; the default folder is `logs`."""
-    chosen = (
-        [] if any(option.startswith(("--logdir", "--help", "-h")) for option in arguments) else ["--logdir", "logs"]
-    )
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--logdir")
+    given = parser.parse_known_args(list(arguments))[0].logdir
+    says_where = given or any(option.startswith(("--logdir_spec", "--help", "-h")) for option in arguments)
+    chosen = [] if says_where else ["--logdir", "logs"]
     if chosen and not Path("logs").is_dir():
         raise UserError("There is no folder logs here: train something first, or give --logdir FOLDER.")
+    if given and "://" not in given and not Path(given).is_dir():
+        raise UserError(f"--logdir {given}: there is no such folder.")
     server = program.TensorBoard()
     server.configure(argv=["lit-cifar tensorboard", *chosen, *arguments])
     if code := server.main():

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import variants
-from lit_cifar.commands.checking import Parser, print_results
+from lit_cifar.commands.checking import Parser, check_subcommand, print_results
 from lit_cifar.commands.new_package import new_package
 from lit_cifar.commands.new_variant import new_variant
 from lit_cifar.utils.errors import UserError
@@ -55,6 +55,8 @@ def _list(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("pattern", nargs="?", default="*", help="Names to list, like 'S*' (case ignored).")
     parser.add_argument("--json", action="store_true", help="Print variants and broken plugins as JSON.")
+    if len(arguments) > 1 and not arguments[0].startswith("-"):
+        check_subcommand(arguments[0], ("check", "new"))
     given = parser.parse_args(list(arguments))
     found, broken = _described_all(given.pattern)
     here = [

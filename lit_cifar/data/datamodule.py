@@ -111,6 +111,8 @@ class CIFAR10DataModule(LightningDataModule):
         changed = (f"{name}={value!r}" for name, value in self.init_args.items() if value != DEFAULTS[name])
         return f"{type(self).__name__}({', '.join(changed)})"
 
+    __str__ = __repr__  # Lightning's lists the loaders, which are there only during a training
+
     @property
     def origin(self) -> dict[str, Any]:
         """The constructor's arguments that decide which images there are and which of them are for validation."""

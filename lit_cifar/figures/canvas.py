@@ -27,7 +27,7 @@ GOOD, BAD, NEUTRAL = "#00734F", "#B34700", "#5A5A5A"
 VERDICT_COLORS = {
     "yes": GOOD,
     "yes, but less than the margin": GOOD,
-    "no (less than the margin)": BAD,
+    "no (gain below the margin)": BAD,
     "no (worse)": BAD,
     "can't tell yet": NEUTRAL,
     "can't tell: not timed": NEUTRAL,

@@ -39,16 +39,26 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
         ("accuracy (higher is better)", "ECE (lower is better)"),
         strict=True,
     ):
+        means = _means(kept, [column, f"mc_{column}"])
         for name, shift in offsets(styles, 0.06).items():
             pairs, ways = kept.loc[kept["run"] == name, [column, f"mc_{column}"]].to_numpy(), [shift, 1 + shift]
             ax.plot(ways, pairs.T, color=styles[name]["color"], linewidth=0.8, alpha=0.4)
-            ax.plot(ways, pairs.mean(axis=0), **styles[name], linewidth=2.5, marker="o", markersize=7)
+            ax.plot(ways, means.loc[name], **styles[name], linewidth=2.5, marker="o", markersize=7)
         ax.set_title(label, fontsize=11, loc="left")
         ax.set_xticks([0, 1], ["one pass,\nno dropout", "mean of\nMC samples"])
         ax.set_xlim(-0.25, 1.25)
         ax.grid(axis="x", visible=False)
     axes[0, 0].yaxis.set_major_formatter(FuncFormatter(percent))
     return with_legend(figure, styles, "thick: mean of all seeds · thin: each seed")
+
+
+def _means(results: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Means of columns over the seeds of each run, as tables have them: geometric for losses and errors."""
+    if all(column.endswith("acc") for column in columns):
+        return results.groupby("run", sort=False)[list(columns)].mean()
+    with np.errstate(divide="ignore"):
+        logarithms: pd.DataFrame = results[list(columns)].transform(np.log)
+    return logarithms.groupby(results["run"], sort=False).mean().transform(np.exp)
 
 
 def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
@@ -60,15 +70,15 @@ def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequenc
         data_source: Name of the data.
         runs: All runs of the study, whose order determines the colors.
     """
-    means = results.groupby("run", sort=False).mean(numeric_only=True)
-    styles = run_styles(runs, means.index)
+    styles = run_styles(runs, results["run"].unique())
     figure, axes = new_figure("When the test images are corrupted", data_source, 1, 3, 3.6)
     for ax, (score, label) in zip(axes[0], {"acc": "accuracy", "nll": "NLL", "ece": "ECE"}.items(), strict=True):
         for prefix, line in (("test", "-"), ("mc_test", "--")):
             columns = [f"{prefix}_{score}", *(f"{prefix}_severity_{severity}_{score}" for severity in range(1, 6))]
-            if set(columns) <= set(means):
+            if set(columns) <= set(results):
+                means = _means(results, columns)
                 for name, shift in offsets(styles, 0.2).items():
-                    scores = means.loc[name, columns].to_numpy()
+                    scores = means.loc[name].to_numpy()
                     ax.plot(np.arange(6) + shift, scores, line, color=styles[name]["color"], linewidth=2, marker="o")
         ax.set_title(label, fontsize=11, loc="left")
         ax.set_xlabel("severity")

@@ -24,6 +24,7 @@ from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.lr_find.curve import LearningRateCurve, read_curve
 from lit_cifar.training.checkpoints import WholeFiles
 from lit_cifar.training.module import LitClassifier
+from lit_cifar.utils.errors import UserError
 
 MakeRun = Callable[[float | None], tuple[LitClassifier, CIFAR10DataModule]]
 """A fresh model and its data, equally seeded each time, with a learning rate or the variant's own."""
@@ -102,8 +103,10 @@ def find_learning_rate(
         trainer_options: Arguments of the Trainer, such as accelerator.
 
     Raises:
-        UserError: if the loss clearly falls at no learning rate and, for confirm runs, doesn't diverge either.
+        UserError: If a setting is out of range, or the loss clearly falls at no learning rate and, for confirm runs,
+            doesn't diverge either.
     """
+    check_search(confirm=confirm, confirm_epochs=confirm_epochs, min_lr=min_lr, max_lr=max_lr)
     with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
         curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
     start = curve.start if confirm else curve.suggestion
@@ -129,6 +132,20 @@ def find_learning_rate(
             break
         run(beyond)
     return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
+
+
+def check_search(*, confirm: int, confirm_epochs: int, min_lr: float, max_lr: float) -> None:
+    """Check the settings of a search.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    if not 0 < min_lr < max_lr:
+        raise UserError(f"min_lr={min_lr} must be above 0 and below max_lr={max_lr}.")
+    if confirm < 0:
+        raise UserError(f"confirm={confirm} is negative: use 0 to trust the range test.")
+    if confirm_epochs < 1:
+        raise UserError(f"confirm_epochs={confirm_epochs} is too small: it must be at least 1.")
 
 
 def _vertex(below: float, lowest: float, above: float) -> float:

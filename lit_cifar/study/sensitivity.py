@@ -77,7 +77,7 @@ def _same_sign(answer: Answer, asked: Asked) -> bool:
     gains = asked.pairs.gains()
     if not len(gains):
         return False
-    if answer.verdict.answer == "no (less than the margin)":
+    if answer.verdict.answer == "no (gain below the margin)":
         return bool(gains.mean() < asked.pairs.margin_as_gain(1))
     above = bool(gains.mean() > asked.pairs.margin_as_gain(asked.threshold))
     return above == (answer.verdict.answer != "no (worse)")

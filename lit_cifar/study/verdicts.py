@@ -13,7 +13,7 @@ Kind = Literal["better", "as good"]
 Answer = Literal[
     "yes",
     "yes, but less than the margin",
-    "no (less than the margin)",
+    "no (gain below the margin)",
     "no (worse)",
     "can't tell yet",
     "can't tell: not timed",
@@ -29,7 +29,7 @@ VERDICT_RULE = (
     "Runs are paired by seed. A t test compares the mean of the paired differences with zero, and another one compares "
     "it with the margin: the smallest difference that matters. Errors, losses and times are compared by their "
     "ratios, on a logarithmic scale. “Yes”: better than zero. “Yes, but less than the margin”: better than zero, but "
-    "by less than matters. “No (less than the margin)”: a gain that matters is ruled out. “No (worse)”: worse than "
+    "by less than matters. “No (gain below the margin)”: a gain that matters is ruled out. “No (worse)”: worse than "
     "zero. “Can't tell yet”: none of these is shown. A question of the kind “as good” is answered “yes” when a loss of "
     "the margin is ruled out and “no (worse)” when the loss is shown to be larger. "
     "A look at the results may use the part of the error rate that its new seeds are of the most that were allowed, "
@@ -178,7 +178,7 @@ def _answer(kind: Kind, evidence: Evidence, p: float, margin_p: float) -> Answer
         return "no (worse)"
     if above:
         return "yes, but less than the margin" if margin_p <= ALPHA else "yes"
-    return "no (less than the margin)" if margin_p <= ALPHA else "can't tell yet"
+    return "no (gain below the margin)" if margin_p <= ALPHA else "can't tell yet"
 
 
 def _informative_looks(pairs: Pairs, looks: Sequence[Look]) -> list[Look]:

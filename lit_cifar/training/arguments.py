@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from lit_cifar.utils.errors import UserError
+from variants import Variant
 
 MatmulPrecision = Literal["highest", "high", "medium"]
 MATMUL_PRECISIONS = get_args(MatmulPrecision)
@@ -39,3 +40,18 @@ def check_arguments(
         raise UserError(f"mc_samples={mc_samples} is too small: use 1 or more, or 0 for no MC dropout.")
     if matmul_precision not in MATMUL_PRECISIONS:
         raise UserError(f"matmul_precision={matmul_precision!r} is unknown: use {', '.join(MATMUL_PRECISIONS)}.")
+
+
+def check_variant(variant: object) -> None:
+    """Check that a variant can be built from.
+
+    Raises:
+        UserError: If it is a class or something else, or was made without its base class's constructor.
+    """
+    if isinstance(variant, type):
+        raise UserError(f"variant={variant.__name__} is a class: give an object of it, {variant.__name__}().")
+    if not isinstance(variant, Variant):
+        raise UserError(f"variant={variant!r} is no variant: give an object such as SELU().")
+    if not hasattr(variant, "scaling"):
+        name = type(variant).__name__
+        raise UserError(f"{name}.__init__ must call super().__init__(), which keeps the arguments of its base class.")

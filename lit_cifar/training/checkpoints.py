@@ -68,15 +68,18 @@ def read(path: str | Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of sparse tensors, which are refused later
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is not a checkpoint of plain data, so it was not loaded: {reason}") from error
+        raise UserError(f"{path} is not a checkpoint of plain data, so it was not loaded: {_reason(error)}.") from error
     except Exception as error:  # a damaged file can raise anything
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is not a readable checkpoint; it may be cut off: {reason}") from error
+        raise UserError(f"{path} is no checkpoint, or it is damaged, such as cut off: {_reason(error)}.") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a Lightning checkpoint: it holds no weights (state_dict).")
     check_form(content, path)
     return content
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error; torch goes on with advice to load any file nevertheless."""
+    return f"{type(error).__name__} {error}".partition("\n")[0].partition(". ")[0].rstrip(". ")
 
 
 class WholeFiles(TorchCheckpointIO):

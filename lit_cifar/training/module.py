@@ -20,7 +20,7 @@ from lit_cifar.speed.compiled_step import CompiledGradients, compile_training_st
 from lit_cifar.speed.epoch_loop import shorten_epochs
 from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training import checkpoints
-from lit_cifar.training.arguments import MatmulPrecision, check_arguments
+from lit_cifar.training.arguments import MatmulPrecision, check_arguments, check_variant
 from lit_cifar.training.checkpoint_checks import (
     check_classes,
     check_fits,
@@ -98,6 +98,7 @@ class LitClassifier(LightningModule):
         super().__init__()
         if variant is None:
             raise UserError(f"Which variant? Give one of {', '.join(variants.available())}.")
+        check_variant(variant)
         check_arguments(
             learning_rate=learning_rate,
             warmup_epochs=warmup_epochs,

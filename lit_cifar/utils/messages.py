@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch.optim import Optimizer
@@ -14,6 +16,18 @@ import variants
 
 CLASSES_OF = {"model.optimizer": torch.optim, "model.scheduler": torch.optim.lr_scheduler}
 """Where the classes are that an option takes by name."""
+
+OTHER_WORDS = {
+    "dataset": "source",
+    "epochs": "max_epochs",
+    "folder": "data_dir",
+    "gpus": "devices",
+    "lr": "learning_rate",
+    "path": "data_dir",
+    "root": "data_dir",
+    "seed": "seed_everything",
+}
+"""What other programs call our options, by the last part of a name."""
 
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
 
@@ -26,7 +40,7 @@ def readable(message: str, options: Iterable[str] = ()) -> str:
         options: All options of the command, for suggestions.
     """
     options = list(options)
-    for explain in (_unknown_variant, _missing_package, _unrecognized, _unknown_option, _unknown_class, _wrong_value):
+    for explain in EXPLANATIONS:
         if line := explain(message, options):
             return line
     return re.sub(r"\s+", " ", message)
@@ -50,9 +64,23 @@ def _unrecognized(message: str, options: Sequence[str]) -> str:
     first = next((word for word in found[1].split() if word.startswith("-")), found[1].split()[0])
     name = first.partition("=")[0]
     if not name.startswith("-"):
-        variant = next((known for known in variants.available() if known.lower() == name.lower()), None)
-        return f"{name} has no option before it. Did you mean --model.variant {variant or name}?"
+        meant = _option_of(name, options)
+        hint = f"Did you mean {meant}?" if meant else "--help lists all options."
+        return f"{name} has no option before it. {hint}"
     return f"There is no option {name}.{_suggestion(name.lstrip('-'), options)} --help lists all."
+
+
+def _option_of(value: str, options: Sequence[str]) -> str:
+    """The option that was probably meant to stand before a value; empty if there is none like that."""
+    path = Path(value)
+    variant = next((known for known in variants.available() if known.lower() == value.lower()), value)
+    if "ckpt_path" in options and path.suffix == ".ckpt":
+        return f"--ckpt_path {value}"
+    if "data.pictures" in options and path.exists():
+        return f"--data.pictures {value}"
+    if "variants" in options:
+        return f"--variants …,{variant}"
+    return f"--model.variant {variant}" if "model.variant" in options else ""
 
 
 def _unknown_option(message: str, options: Sequence[str]) -> str:
@@ -79,6 +107,22 @@ def _unknown_class(message: str, _: Sequence[str]) -> str:
     return f"--{key} {given}: there is no such class.{meant}{listed} Your own class works too: my_module.MyClass."
 
 
+def _abstract_class(message: str, _: Sequence[str]) -> str:
+    """A class that lacks methods, because it is a base class or because their names are misspelt."""
+    found = re.search(r'Parser key "([\w.]+)".*is abstract.*Given value: ([\w.]+)\s*$', message, re.DOTALL)
+    if not found:
+        return ""
+    missing = ", ".join(sorted(pkgutil.resolve_name(found[2]).__abstractmethods__))
+    return f"--{found[1]} {found[2]}: the class has no {missing}. Is the name of the method right?"
+
+
+def _refused_by_class(message: str, _: Sequence[str]) -> str:
+    """What a class says of its arguments, without the types that jsonargparse has tried."""
+    tried = re.search(r"Errors:\s+-\s(.*?)\s+Given value type", message, re.DOTALL)
+    reasons = re.split(r"\n\s+-\s", tried[1]) if tried else []
+    return "; ".join(re.sub(r"\s+", " ", reason) for reason in reasons if not reason.startswith("Expected"))
+
+
 def _wrong_value(message: str, _: Sequence[str]) -> str:
     found = re.search(r'Parser key "([\w.]+)"', message)
     value = re.search(r"(?:Got|Given) value: (.*)\s*$", message)
@@ -90,6 +134,19 @@ def _wrong_value(message: str, _: Sequence[str]) -> str:
     ]
     expected = " or ".join([*([f"one of {', '.join(choices)}"] if choices else []), *types])
     return f"--{found[1]} {value[1]}: give {expected}." if expected else ""
+
+
+EXPLANATIONS = (
+    _unknown_variant,
+    _missing_package,
+    _unrecognized,
+    _unknown_option,
+    _unknown_class,
+    _abstract_class,
+    _refused_by_class,
+    _wrong_value,
+)
+"""Tried in this order; the first that knows the message explains it."""
 
 
 def _literals(message: str) -> list[str]:
@@ -108,8 +165,9 @@ def _is_public(kind: type) -> bool:
 
 
 def _suggestion(name: str, options: Sequence[str]) -> str:
-    """The option that was probably meant: the same last part, else the nearest spelling."""
+    """The option that was probably meant: the same last part or another word for it, else the nearest spelling."""
     last = name.rpartition(".")[2]
-    same = [option for option in options if option.rpartition(".")[2] == last]
-    nearest = same[:1] or difflib.get_close_matches(name, options, n=1, cutoff=0.7)
+    same = [option for option in options if option.rpartition(".")[2] in (last, OTHER_WORDS.get(last))]
+    begins = [option for option in options if option.startswith(name)]
+    nearest = same[:1] or begins[:1] or difflib.get_close_matches(name, options, n=1, cutoff=0.7)
     return f" Did you mean --{nearest[0]}?" if nearest else ""

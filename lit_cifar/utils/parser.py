@@ -26,6 +26,8 @@ yaml.SafeDumper.add_multi_representer(str, lambda dumper, text: dumper.represent
 class OneLineErrorParser(LightningArgumentParser):
     """A parser that reports a mistake as a one-line `UserError` instead of pages of types.
 
+    Options can't be abbreviated: what is typed is also read by other parts, such as those that open the checkpoint.
+
     It knows the variants of installed plugins by name, and by class path those of modules in the current folder.
     """
 
@@ -34,7 +36,7 @@ class OneLineErrorParser(LightningArgumentParser):
         variants.use_folder(Path("variants"))
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.append(here)
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
         """As jsonargparse's, but a class may follow its options.
@@ -88,6 +90,18 @@ def class_before_options(arguments: Sequence[str]) -> list[str]:
             groups.remove(own[0])
             groups.insert(first, own[0])
     return [argument for group in groups for argument in group]
+
+
+def files_before_options(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, but `--config FILE` before all other options, which have priority then."""
+    files: list[str] = []
+    others: list[str] = []
+    own = others
+    for argument in arguments:
+        if argument.startswith("-"):
+            own = files if argument.partition("=")[0] in ("--config", "-c") else others
+        own.append(argument)
+    return [*files, *others]
 
 
 def options(parser: LightningArgumentParser) -> list[str]:

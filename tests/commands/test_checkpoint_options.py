@@ -55,6 +55,9 @@ def test_test_validate_and_predict_need_nothing_but_the_checkpoint(
     code, _, err = lit_cifar("test", "--ckpt_path", mine, "--data.source", "folder", "--data.data_dir", "elsewhere")
     assert code == 1
     assert "elsewhere: there is no such folder" in err
+    code, _, err = lit_cifar("test", "--ckpt_path", mine, "--model.variant.depth", 3)
+    assert "as given: depth=3" in err
+    assert "The checkpoint's weights don't fit Mine(depth=3" in err
 
 
 def test_a_variant_whose_file_is_gone_is_one_line(mine: Path, lit_cifar: Run) -> None:

@@ -181,6 +181,7 @@ def test_predict_with_mc_dropout_tells_uncertainties(
         )  # fmt: skip
         assert code == 0, err
         assert "1 of them could not be read" in out
+        assert "Not read: broken.png: " in out
         tables.append(pd.read_csv(name) if name.endswith("csv") else pd.read_parquet(name))
     table, again = tables
     again = again.where(again.notna(), float("nan"))  # Parquet's missing text is None

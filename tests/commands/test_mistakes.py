@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: lis
         (["fit", "--model.variant", "ELU", "--data.source", "folder", "--data.data_dir", "nowhere"], "nowhere"),
         (["test"], "--ckpt_path"),
         (["test", "--ckpt_path", "nowhere.ckpt"], "There is no checkpoint nowhere.ckpt"),
+        (["fit", "--model.lr", "0.1"], "There is no option --model.lr. Did you mean --model.learning_rate?"),
+        (["fit", "--epochs", "3"], "Did you mean --trainer.max_epochs?"),
+        (["test", "--ckpt", "best.ckpt"], "There is no option --ckpt. Did you mean --ckpt_path?"),
+        (["test", "best.ckpt"], "best.ckpt has no option before it. Did you mean --ckpt_path best.ckpt?"),
+        (["export", "best.ckpt"], "Did you mean --ckpt_path best.ckpt?"),
+        (["predict", "."], ". has no option before it. Did you mean --data.pictures .?"),
+        (["compare", "--variants", "ELU", "selu"], "selu has no option before it. Did you mean --variants …,SELU?"),
+        (["lr-find", "--model.variant", "ELU", "--confirm", "-3"], "--confirm -3 is negative"),
+        (["variants", "chek", "SELU"], "There is no chek. Did you mean check?"),
+        (["sources", "chek"], "There is no chek. Did you mean check?"),
         (["fly"], "There is no command 'fly'"),
         (["train"], "There is no command 'train'. Did you mean fit?"),
         (["predcit"], "There is no command 'predcit'. Did you mean predict?"),
@@ -62,6 +73,67 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, lit_cifar: Ru
     assert err.count("lit-cifar: error:") == 1
     assert "Traceback" not in err
     assert not any(workspace.rglob("*.ckpt"))
+
+
+OWN = """
+from torch import nn
+from variants import DenseVariant
+
+class Misspelt(DenseVariant):
+    def hidden_blok(self, dense, index):
+        return [dense, nn.ReLU()]
+
+class NoSuper(DenseVariant):
+    def __init__(self, *, slope: float = 0.1):
+        self.slope = slope
+
+    def hidden_block(self, dense, index):
+        return [dense, nn.ReLU()]
+
+class Nothing(DenseVariant):
+    def hidden_block(self, dense, index):
+        nn.Sequential(dense, nn.ReLU())
+
+class Empty(DenseVariant):
+    def hidden_block(self, dense, index):
+        return []
+
+class Keyword(DenseVariant):
+    def __init__(self, **dense):
+        super().__init__(dept=5, **dense)
+
+    def hidden_block(self, dense, index):
+        return [dense]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Misspelt", "--model.variant own_mistakes.Misspelt: the class has no hidden_block."),
+        ("NoSuper", "NoSuper.__init__ must call super().__init__()"),
+        ("Nothing", "Nothing.hidden_block has returned None: return a list of modules"),
+        ("Empty", "Empty.hidden_block has returned an empty list"),
+        ("Keyword", "error: DenseVariant.__init__() got an unexpected keyword argument 'dept'"),
+    ],
+)
+def test_mistakes_in_an_own_variant_are_one_line(
+    name: str,
+    message: str,
+    lit_cifar: Run,
+    on_pictures: list[object],
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_mistakes", raising=False)
+    Path("own_mistakes.py").write_text(OWN)
+    code, _, err = lit_cifar("fit", "--model.variant", f"own_mistakes.{name}", *on_pictures)
+    assert code != 0
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not Path("logs/fit", name).exists()
+    monkeypatch.delitem(sys.modules, "own_mistakes", raising=False)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(lit_cifar: Run, workspace: Path) -> None:

@@ -115,6 +115,17 @@ def test_check_says_which_promise_is_broken_and_why(lit_cifar: Run, workspace: P
     assert "4 images and 10 classes give logits of shape [4, 9]" in failed[0]
 
 
+def test_check_says_the_same_reason_once(lit_cifar: Run, workspace: Path) -> None:
+    Path("my_other_broken_module.py").write_text(
+        "from variants import DenseVariant\n\n"
+        "class Nothing(DenseVariant):\n    'No layers.'\n\n"
+        "    def hidden_block(self, dense, index):\n        pass\n"
+    )
+    _, out, _ = lit_cifar("variants", "check", "my_other_broken_module.Nothing", "--quick")
+    assert out.count("hidden_block has returned None") == 2  # of its own and of other hyperparameters
+    assert out.count(": the same\n") > 5
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -88,7 +88,7 @@ class World:
     def is_false(self, gain: float, answer: Answer) -> bool:
         if answer == "no (worse)":
             return gain >= 0
-        if answer == "no (less than the margin)":
+        if answer == "no (gain below the margin)":
             return gain >= self.margin
         return answer.startswith("yes") and (gain <= 0 or (answer != "yes" and gain >= self.margin))
 
@@ -164,7 +164,7 @@ def test_a_made_up_study_is_answered_by_its_truth(
         study, data, tmp_path / "s", engine=partial(made_up), command="", console=Console(file=io.StringIO())
     )
     answers = [answer.verdict.answer for answer in result.answers]
-    assert answers == ["yes", "no (less than the margin)", "no (worse)", "yes"]
+    assert answers == ["yes", "no (gain below the margin)", "no (worse)", "yes"]
     seeds = pd.read_csv(tmp_path / "s/results.csv").groupby("run")["seed"].count()
     assert seeds["two points"] == seeds["worse"] == 4  # clear at the first look
     assert 4 < seeds["nothing"] == seeds["ELU"] < 32

@@ -32,7 +32,7 @@ def answers(*questions: Asked, looks: tuple[Look, ...] = one_look(8)) -> list[An
         (0.02, "yes"),
         (0.0055, "yes"),  # above zero, and not shown to be less than the margin
         (0.0025, "yes, but less than the margin"),
-        (0.0, "no (less than the margin)"),
+        (0.0, "no (gain below the margin)"),
         (-0.004, "no (worse)"),
         (-0.02, "no (worse)"),
     ],
@@ -72,7 +72,7 @@ def test_a_ratio_below_the_margin_is_no_gain_that_matters() -> None:
 
     assert answers(seconds(0.5)) == ["yes"]
     assert answers(seconds(0.99)) == ["yes, but less than the margin"]
-    assert answers(seconds(1.0)) == ["no (less than the margin)"]
+    assert answers(seconds(1.0)) == ["no (gain below the margin)"]
     assert answers(seconds(0.5, margin=11.0, relative=False)) == ["yes, but less than the margin"]
     assert answers(seconds(1.5)) == ["no (worse)"]
 

@@ -270,9 +270,16 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_tensorboard_opens_on_logs(lit_cifar: Run, workspace: Path, served: list[object]) -> None:
     Path("logs").mkdir()
+    Path("elsewhere").mkdir()
     assert lit_cifar("tensorboard", "--port", 6007)[0] == 0
     assert lit_cifar("tensorboard", "--logdir", "elsewhere")[0] == 0
     assert [(flags.logdir, flags.port) for flags in served] == [("logs", 6007), ("elsewhere", None)]
+
+
+def test_tensorboard_needs_a_folder_that_is_there(lit_cifar: Run, workspace: Path, served: list[object]) -> None:
+    code, _, err = lit_cifar("tensorboard", "--logdir=nowhere")
+    assert (code, served) == (1, [])
+    assert "--logdir nowhere: there is no such folder" in err
 
 
 def test_tensorboard_without_logs_says_what_to_do(lit_cifar: Run, workspace: Path, served: list[object]) -> None:

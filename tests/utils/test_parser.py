@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lit_cifar.utils.errors import UserError
-from lit_cifar.utils.parser import OneLineErrorParser, class_before_options
+from lit_cifar.utils.parser import OneLineErrorParser, class_before_options, files_before_options
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ from lit_cifar.utils.parser import OneLineErrorParser, class_before_options
 )
 def test_a_class_comes_before_its_options(typed: str, parsed: str) -> None:
     assert class_before_options(typed.split()) == parsed.split()
+
+
+def test_options_have_priority_over_files_wherever_they_stand() -> None:
+    epochs, rate = ["--trainer.max_epochs", "1"], ["--model.learning_rate=1e-3"]
+    files = [["--config", "a.yaml"], ["-c", "b.yaml"], ["--config=c.yaml"]]
+    typed = [*epochs, *files[0], *rate, *files[1], *files[2]]
+    assert files_before_options(typed) == [*files[0], *files[1], *files[2], *epochs, *rate]
 
 
 @pytest.fixture(scope="module")

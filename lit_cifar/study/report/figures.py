@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import gmean
 
 from lit_cifar import figures
 from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
@@ -125,7 +126,8 @@ def mc_figures(result: StudyResult) -> list[ReportFigure]:
     columns = ["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"]
     if not set(columns) <= set(result.results) or result.results[columns].dropna().empty:
         return []
-    means = result.results.dropna(subset=columns).groupby("run", sort=False)[columns].mean()
+    by_run = result.results.dropna(subset=columns).groupby("run", sort=False)
+    means = by_run.agg({column: "mean" if column.endswith("acc") else gmean for column in columns})
     alt = " ".join(
         f"{run}: accuracy {100 * row.test_acc:.1f} % without MC dropout and {100 * row.mc_test_acc:.1f} % with it, "
         f"ECE {row.test_ece:.3f} and {row.mc_test_ece:.3f}."

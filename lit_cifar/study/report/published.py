@@ -26,7 +26,7 @@ INTERVAL = re.compile(r"\[(\S+), (\S+)\]")
 def published_text(result: StudyResult) -> str:
     """Sentences and tables in Markdown: where the numbers come from, the answers, the runs, and what they cost."""
     tables = {
-        ("question", "answer", "difference", "margin", "pairs", "at other rates"): _answer_rows(result.answers),
+        _answer_header(result.answers): _answer_rows(result.answers),
         ("run", "learning rate", "seeds", *_labels(result)): _run_rows(result),
     }
     costs: Table = costs_table(result)
@@ -50,9 +50,10 @@ def _sentence(answer: Answer) -> str:
     comparison = answer.verdict.comparison
     pairs = count(comparison.n, answer.pair)
     rates = "" if answer.firmness is None else ", firm" if answer.firmness.firm else ", not firm"
-    what = f" {answer.measure.label}" if comparison.scale == "ratio" else ""
-    effect = f"{effect_cell(answer.measure, comparison)}{what}"
-    return f"{answer.question.ask} **{answer.verdict.answer.capitalize()}**: {effect} ({pairs}{rates})."
+    is_plain = comparison.scale == "difference" and (answer.measure.unit or "accuracy" in answer.measure.label)
+    of = "" if is_plain else f"{answer.measure.label}; "
+    effect = effect_cell(answer.measure, comparison)
+    return f"{answer.question.ask} **{answer.verdict.answer.capitalize()}**: {effect} ({of}{pairs}{rates})."
 
 
 def published_figures(result: StudyResult) -> list[ReportFigure]:
@@ -83,18 +84,32 @@ def _about(result: StudyResult) -> str:
     )
 
 
+def _answer_header(answers: Sequence[Answer]) -> tuple[str, ...]:
+    rates = ("at other rates",) if _has_firmness(answers) else ()
+    return ("question", "answer", "measure", "difference", "margin", "pairs", *rates)
+
+
+def _has_firmness(answers: Sequence[Answer]) -> bool:
+    """Whether an answer was tried at other learning rates."""
+    return any(answer.firmness is not None for answer in answers)
+
+
 def _answer_rows(answers: Sequence[Answer]) -> list[list[str]]:
-    return [
-        [
-            answer.question.ask,
-            f"**{answer.verdict.answer}**",
-            str(effect_cell(answer.measure, answer.verdict.comparison)),
-            margin_text(answer.measure, answer.margin),
-            count(answer.verdict.comparison.n, answer.pair),
-            "–" if answer.firmness is None else "firm" if answer.firmness.firm else "not firm",
-        ]
-        for answer in answers
-    ]
+    rows = []
+    for answer in answers:
+        rates = "–" if answer.firmness is None else "firm" if answer.firmness.firm else "not firm"
+        rows.append(
+            [
+                answer.question.ask,
+                f"**{answer.verdict.answer}**",
+                answer.measure.label,
+                str(effect_cell(answer.measure, answer.verdict.comparison)),
+                margin_text(answer.measure, answer.margin),
+                count(answer.verdict.comparison.n, answer.pair),
+                *([rates] if _has_firmness(answers) else []),
+            ]
+        )
+    return rows
 
 
 def _labels(result: StudyResult) -> Iterator[str]:
