@@ -11,8 +11,13 @@ from rich.table import Table
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from lit_cifar.data.datamodule import CIFAR10DataModule
+
 DEPTH = 2
 """How deep the table looks into the network: `body.hidden_01`."""
+
+MOST_CLASSES = 10
+"""Classes that are named."""
 
 MOST_TYPES = 4
 """Parts of a layer that are named; a longer layer is named by its class."""
@@ -21,12 +26,26 @@ MOST_TYPES = 4
 class NetworkSummary(ModelSummary):
     """Print the layers of the network with their types and their numbers of parameters.
 
-    Unlike Lightning's summaries, it leaves out the metrics and counts no FLOPs.
+    The numbers of images and the classes follow. Unlike Lightning's summaries, it leaves out the metrics and counts no
+    FLOPs.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             print_summary(pl_module.built())  # type: ignore[operator]
+            if isinstance(data := trainer.datamodule, CIFAR10DataModule):  # type: ignore[attr-defined]
+                print(data_summary(data))
+
+
+def data_summary(data: CIFAR10DataModule) -> str:
+    """The numbers of images and the classes, in one line."""
+    names = data.class_names
+    listed = ", ".join(names[:MOST_CLASSES]) + (", …" if len(names) > MOST_CLASSES else "")
+    training, validation = len(data.train_images), len(data.val_images)
+    return (
+        f"Data: {data.data_source}: {training:,} training and {validation:,} validation images, {len(names)} classes "
+        f"({listed})"
+    )
 
 
 def print_summary(network: nn.Module) -> None:

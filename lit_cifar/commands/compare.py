@@ -95,7 +95,9 @@ def _report_failures(results: pd.DataFrame) -> None:
 
 def _parser() -> OneLineErrorParser:
     parser = OneLineErrorParser(
-        prog="lit-cifar compare", description="Train several variants with several seeds and report what differs."
+        prog="lit-cifar compare",
+        usage="lit-cifar compare [--study NAME | --variants NAME,NAME [--sweep KEY=VALUES]] [--quick] [options]",
+        description="Train several variants with several seeds and report what differs.",
     )
     add = parser.add_argument
     add("--study", type=str, default="exercise8", help=f"A study file, or one of {', '.join(shipped_studies())}.")

@@ -16,7 +16,7 @@ DESCRIPTIONS = {
     "predict": "Name the class of pictures.",
 }
 EXAMPLES = {
-    "fit": "lit-cifar fit --model.variant NAME [options]",
+    "fit": "lit-cifar fit --model.variant NAME [--trainer.max_epochs N] [options]",
     "validate": "lit-cifar validate --ckpt_path FILE [options]",
     "test": "lit-cifar test --ckpt_path FILE [options]",
     "predict": "lit-cifar predict --ckpt_path FILE [--data.pictures PATH] [options]",
@@ -25,18 +25,23 @@ TITLES = {
     "Trains, tests and predicts": "Model",
     "CIFAR-10 from": "Data",
     "Monitor a metric": "Early stopping",
+    "Runs the full": "Checkpoint",
+    "Perform one evaluation": "Checkpoint",
+    "Run inference": "Checkpoint",
     "Save the model after": "Best checkpoint",
     "Write histograms": "Histograms in TensorBoard",
     "Print what a test": "What a test reports",
     "Write what `predict`": "Predictions",
-    "Runs the full": "Checkpoint",
-    "Perform one evaluation": "Checkpoint",
-    "Run inference": "Checkpoint",
     "Customize every aspect": "Trainer (Lightning's)",
 }
 """Titles of groups of options by the beginning of Lightning's; in this order, after the general options."""
 
-MAX_EPOCHS = "Maximum number of epochs."
+HELPS = {
+    "trainer.max_epochs": "Maximum number of epochs.",
+    "weights_only": "Has no effect: checkpoints are always read as plain data.",
+    "ckpt_path": "File of the trained network; in `fit`, of the run to continue (`last`: the newest run).",
+}
+"""Help texts in place of Lightning's, by option."""
 
 
 def parser_options() -> dict[str, dict[str, Any]]:
@@ -55,5 +60,4 @@ def arrange(parser: LightningArgumentParser) -> None:
         group.title = TITLES[beginning] if beginning else group.title
     groups.sort(key=lambda group: places.index(str(group.title)) if group.title in places else -1)
     for action in actions_of(parser):
-        if action.dest == "trainer.max_epochs":
-            action.help = MAX_EPOCHS
+        action.help = HELPS.get(action.dest, action.help)

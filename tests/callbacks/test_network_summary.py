@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import variants
-from lit_cifar.callbacks.network_summary import layers, print_summary
+from lit_cifar.callbacks.network_summary import data_summary, layers, print_summary
+from lit_cifar.data.datamodule import CIFAR10DataModule
 
 
 def network(body: nn.Module) -> nn.Module:
@@ -53,3 +55,12 @@ def test_frozen_parameters_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     body.dense.requires_grad_(False)
     print_summary(network(body))
     assert "Parameters: 13, of which 5 are trained" in capsys.readouterr().out
+
+
+def test_the_numbers_of_images_and_the_classes_are_said(pictures: Path) -> None:
+    data = CIFAR10DataModule(source="folder", data_dir=str(pictures), val_size=30)
+    data.setup("fit")
+    assert data_summary(data) == (
+        f"Data: pictures in {pictures.as_posix()}: 90 training and 30 validation images, "
+        f"{len(data.class_names)} classes ({', '.join(data.class_names)})"
+    )
