@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.report.figures import differences_figure, shrinking_figures
 from lit_cifar.study.report.page import Card, Cell, Section
-from lit_cifar.study.report.wording import confidence, count, effect_cell, margin_text, mean_cell, p_value
+from lit_cifar.study.report.wording import NO_BREAK, confidence, count, effect_cell, margin_text, mean_cell, p_value
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.verdicts import VERDICT_RULE, Firmness
 
@@ -50,7 +50,8 @@ def _notes(answer: Answer) -> Iterator[str]:
     elif verdict.margin_p < 1:
         yield f"A gain of the margin: corrected p {p_value(verdict.margin_p)}."
     if comparison.n > 1:
-        yield f"The interval's level is {confidence(comparison)}."
+        level = confidence(comparison).replace(" ", NO_BREAK)
+        yield f"The interval's level is {level}."
         yield f"Sign-flip test as a cross-check, not corrected: p {p_value(verdict.sign_flip_p)}."
     if measure.scale == "ratio":
         yield "Geometric means, and the ratio of the runs."

@@ -15,6 +15,9 @@ from lit_cifar.study.statistics import Comparison, estimate
 FEWEST_FOR_INTERVAL = 4
 """With fewer seeds, the values are shown instead of an interval."""
 
+NO_BREAK = "\u00a0"
+"""A space at which no line ends."""
+
 MINUS = "−"
 """Longer than a hyphen, and never at the end of a line."""
 
