@@ -107,7 +107,8 @@ def test_a_record_fills_its_part(results_page: ModuleType, docs: Path) -> None:
     page = (docs / "results.md").read_text(encoding="utf-8")
     gains = pd.Series([0.03, 0.04, 0.04, 0.04])
     half = 3.182446 * gains.std() / 2 * 100  # Student's t with 3 degrees of freedom, at the only look's level below
-    assert "| Is new better? | **yes** | test accuracy | +3.75 points [" in page
+    assert "| Is new better? | **yes** | +3.75 points [" in page
+    assert " points | 4 seeds | test accuracy |\n" in page
     assert "confidence of 98.75 %" in page  # four of at most sixteen seeds: 1 - 0.05 / 4
     assert half < 0.8 < float(re.search(r"\+3\.75 points \[\+(\d\.\d\d)", page)[1])  # type: ignore[index]
     assert "| old | 0.001 | 4 | 50.8 % [49.2,&nbsp;52.3] |" in page

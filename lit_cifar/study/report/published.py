@@ -86,7 +86,7 @@ def _about(result: StudyResult) -> str:
 
 def _answer_header(answers: Sequence[Answer]) -> tuple[str, ...]:
     rates = ("at other rates",) if _has_firmness(answers) else ()
-    return ("question", "answer", "measure", "difference", "margin", "pairs", *rates)
+    return ("question", "answer", "difference", "margin", "pairs", *rates, "measure")
 
 
 def _has_firmness(answers: Sequence[Answer]) -> bool:
@@ -102,11 +102,11 @@ def _answer_rows(answers: Sequence[Answer]) -> list[list[str]]:
             [
                 answer.question.ask,
                 f"**{answer.verdict.answer}**",
-                answer.measure.label,
                 str(effect_cell(answer.measure, answer.verdict.comparison)),
                 margin_text(answer.measure, answer.margin),
                 count(answer.verdict.comparison.n, answer.pair),
                 *([rates] if _has_firmness(answers) else []),
+                answer.measure.label,
             ]
         )
     return rows
