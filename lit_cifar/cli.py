@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import partial
 
 from lit_cifar.commands.flags import with_flags
@@ -14,6 +13,7 @@ from lit_cifar.utils.console import messages_rewritten
 from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.signals import interruptible
+from lit_cifar.utils.suggestions import did_you_mean
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
@@ -96,9 +96,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 def _suggestion(command: str) -> str:
     """The command that was probably meant, as a question; empty if there is none."""
-    close = get_close_matches(command, COMMANDS, n=1)
-    meant = SYNONYMS.get(command) or (close[0] if close else "")
-    return f" Did you mean {meant}?" if meant else ""
+    return did_you_mean(SYNONYMS.get(command, command), COMMANDS)
 
 
 def _users_mistakes() -> tuple[type[Exception], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -13,6 +12,7 @@ import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.suggestions import did_you_mean
 from variants import Variant
 
 OF_CLASSIFIER = frozenset(signature(LitClassifier).parameters) - {"variant"}
@@ -37,9 +37,9 @@ def check_options(given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
                 f"{name}={value!r} is an argument of LitClassifier: give LitClassifier(SELU(), {name}=…) in place of "
                 "the variant."
             )
-        among = (sorted(own), sorted(OF_TRAINER | OF_CLASSIFIER))
-        nearest = next(filter(None, (get_close_matches(name, names, n=1, cutoff=0.5) for names in among)), [])
-        meant = f" Did you mean {nearest[0]}?" if nearest else ""
+        meant = did_you_mean(name, sorted(own), cutoff=0.5) or did_you_mean(
+            name, sorted(OF_TRAINER | OF_CLASSIFIER), cutoff=0.5
+        )
         raise UserError(f"{name}={value!r}: there is no such argument.{meant}")
 
 
@@ -54,8 +54,8 @@ def check_epochs(**given: int) -> None:
             raise UserError(f"{name}={value!r} is no whole number.")
 
 
-def as_data(given: CIFAR10DataModule | None) -> CIFAR10DataModule:
-    """The images; CIFAR-10 if none are given.
+def check_data(given: CIFAR10DataModule | None) -> None:
+    """Check that images are a data module, or that none are given.
 
     Raises:
         UserError: If it is something else.
@@ -65,6 +65,11 @@ def as_data(given: CIFAR10DataModule | None) -> CIFAR10DataModule:
             f"data={given!r} is no CIFAR10DataModule. For pictures in folders give "
             'CIFAR10DataModule(source="folder", data_dir=…).'
         )
+
+
+def as_data(given: CIFAR10DataModule | None) -> CIFAR10DataModule:
+    """The images; CIFAR-10 if none are given."""
+    check_data(given)
     return given or CIFAR10DataModule()
 
 

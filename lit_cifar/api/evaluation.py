@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from lightning import Trainer
 
-from lit_cifar.api.arguments import as_data, check_options
+from lit_cifar.api.arguments import check_data, check_options
 from lit_cifar.api.notebook import Figures, Shown, png
 from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.api.training import TrainingResult
@@ -138,8 +138,7 @@ def predict(
 
 def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassifier, CIFAR10DataModule]:
     """The classifier and the images to measure it on."""
-    if data is not None:
-        data = as_data(data)
+    check_data(data)
     if isinstance(trained, TrainingResult):
         return trained.model, data or trained.data
     model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.suggestions import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,5 +47,5 @@ def check_subcommand(name: str, known: Sequence[str]) -> None:
     Raises:
         UserError: If the name is like a known one.
     """
-    if name not in known and (nearest := get_close_matches(name, known, n=1)):
-        raise UserError(f"There is no {name}. Did you mean {nearest[0]}?")
+    if name not in known and (meant := did_you_mean(name, known)):
+        raise UserError(f"There is no {name}.{meant}")

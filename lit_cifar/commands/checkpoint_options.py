@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 import variants
+from lit_cifar.commands.typed import typed_value
 from lit_cifar.data.sources import check_known
 from lit_cifar.training import checkpoints
 from lit_cifar.training.run_folder import config_of
@@ -35,7 +35,7 @@ def data_options(arguments: Sequence[str]) -> list[str]:
     if not path:
         return []
     known = checkpoints.description(checkpoints.read(path)).get("data", {})
-    if _value_of("--data.source", arguments):
+    if typed_value("--data.source", arguments):
         known = {name: value for name, value in known.items() if name == "image_size"}
     elif (source := str(known.get("source", "cifar10"))) != _of_run(Path(path), "data", "source"):
         check_known(source)
@@ -44,14 +44,7 @@ def data_options(arguments: Sequence[str]) -> list[str]:
 
 def checkpoint_of(arguments: Sequence[str]) -> str | None:
     """The checkpoint that the command line names."""
-    return _value_of("--ckpt_path", arguments)
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(option, dest="value")
-    value: str | None = parser.parse_known_args(list(arguments))[0].value
-    return value
+    return typed_value("--ckpt_path", arguments)
 
 
 def _typed(value: Any) -> Any:

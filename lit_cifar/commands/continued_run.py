@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
 
+from lit_cifar.commands.typed import typed_value
 from lit_cifar.training.run_folder import CHECKPOINTS, LAST, config_of
 from lit_cifar.utils.errors import UserError
 
@@ -34,14 +34,12 @@ def find_continued(arguments: Sequence[str], logs: Path) -> Path | None:
     Raises:
         UserError: If there is none, or it isn't in a run's folder.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--model.variant", dest="variant")
-    typed, _ = parser.parse_known_args(arguments[1:])
-    if arguments[0] != "fit" or not typed.ckpt_path:
+    command, *options = arguments
+    ckpt_path, variant = (typed_value(option, options) for option in ("--ckpt_path", "--model.variant"))
+    if command != "fit" or not ckpt_path:
         return None
-    path = _newest(logs, typed.variant and typed.variant.rpartition(".")[2]) if typed.ckpt_path == "last" else None
-    path = path or Path(typed.ckpt_path)
+    path = _newest(logs, variant and variant.rpartition(".")[2]) if ckpt_path == "last" else None
+    path = path or Path(ckpt_path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}. Look for one: ls {logs}/*/*/{CHECKPOINTS}/{LAST}.")
     if path.parent.name != CHECKPOINTS or not config_of(path).is_file():

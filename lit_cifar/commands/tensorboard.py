@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard import program  # type: ignore[import-untyped]
 
+from lit_cifar.commands.typed import typed_value
 from lit_cifar.utils.errors import UserError
 
 
 def tensorboard(arguments: Sequence[str]) -> None:
     """Serve TensorBoard until it is interrupted. Takes TensorBoard's options; the default folder is `logs`."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--logdir")
-    given = parser.parse_known_args(list(arguments))[0].logdir
-    says_where = given or any(option.startswith(("--logdir_spec", "--help", "-h")) for option in arguments)
+    given = typed_value("--logdir", arguments)
+    says_where = any(option.startswith(("--logdir", "--help", "-h")) for option in arguments)
     chosen = [] if says_where else ["--logdir", "logs"]
     if chosen and not Path("logs").is_dir():
         raise UserError("There is no folder logs here: train something first, or give --logdir FOLDER.")

@@ -39,7 +39,7 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
         ("accuracy (higher is better)", "ECE (lower is better)"),
         strict=True,
     ):
-        means = _means(kept, [column, f"mc_{column}"])
+        means = means_by_run(kept, [column, f"mc_{column}"])
         for name, shift in offsets(styles, 0.06).items():
             pairs, ways = kept.loc[kept["run"] == name, [column, f"mc_{column}"]].to_numpy(), [shift, 1 + shift]
             ax.plot(ways, pairs.T, color=styles[name]["color"], linewidth=0.8, alpha=0.4)
@@ -52,13 +52,20 @@ def accuracy_and_calibration_mc(results: pd.DataFrame, data_source: str, *, runs
     return with_legend(figure, styles, "thick: mean of all seeds · thin: each seed")
 
 
-def _means(results: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Means of columns over the seeds of each run, as tables have them: geometric for losses and errors."""
-    if all(column.endswith("acc") for column in columns):
-        return results.groupby("run", sort=False)[list(columns)].mean()
+def means_by_run(results: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Means of columns over the seeds of each run, as tables have them: of losses and errors, geometric ones.
+
+    Args:
+        results: Rows of a study's results.
+        columns: Scores; the names of accuracies end with `acc`.
+    """
+    means = {column: "mean" if column.endswith("acc") else _geometric_mean for column in columns}
+    return results.groupby("run", sort=False).agg(means)
+
+
+def _geometric_mean(values: pd.Series) -> float:
     with np.errstate(divide="ignore"):
-        logarithms: pd.DataFrame = results[list(columns)].transform(np.log)
-    return logarithms.groupby(results["run"], sort=False).mean().transform(np.exp)
+        return float(np.exp(np.log(values).mean()))
 
 
 def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequence[str] = ()) -> Figure:
@@ -76,7 +83,7 @@ def scores_by_severity(results: pd.DataFrame, data_source: str, *, runs: Sequenc
         for prefix, line in (("test", "-"), ("mc_test", "--")):
             columns = [f"{prefix}_{score}", *(f"{prefix}_severity_{severity}_{score}" for severity in range(1, 6))]
             if set(columns) <= set(results):
-                means = _means(results, columns)
+                means = means_by_run(results, columns)
                 for name, shift in offsets(styles, 0.2).items():
                     scores = means.loc[name].to_numpy()
                     ax.plot(np.arange(6) + shift, scores, line, color=styles[name]["color"], linewidth=2, marker="o")

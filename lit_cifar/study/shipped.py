@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.suggestions import did_you_mean
 
 
 class StudyText(NamedTuple):
@@ -44,8 +44,7 @@ def study_text(name_or_path: str) -> StudyText:
     try:
         return StudyText(path.read_text(encoding="utf-8", errors="replace"), str(path), path.stem)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        near = get_close_matches(name_or_path, shipped, 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        meant = did_you_mean(name_or_path, shipped)
         raise UserError(
             f"There is no study {name_or_path!r}.{meant} Give a YAML file or one of {', '.join(shipped)}."
         ) from error

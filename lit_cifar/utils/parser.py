@@ -76,11 +76,7 @@ CHOSEN_CLASSES = ("--model.variant", "--model.optimizer", "--model.scheduler", "
 
 def class_before_options(arguments: Sequence[str]) -> list[str]:
     """The same arguments, but `--model.variant SELU` before `--model.variant.depth 10`."""
-    groups: list[list[str]] = [[]]
-    for argument in arguments:
-        if argument.startswith("--"):
-            groups.append([])
-        groups[-1].append(argument)
+    groups = _options_with_values(arguments)
     for chosen in CHOSEN_CLASSES:
         own = [group for group in groups if group and group[0].partition("=")[0] == chosen]
         first = next(
@@ -94,14 +90,19 @@ def class_before_options(arguments: Sequence[str]) -> list[str]:
 
 def files_before_options(arguments: Sequence[str]) -> list[str]:
     """The same arguments, but `--config FILE` before all other options, which have priority then."""
-    files: list[str] = []
-    others: list[str] = []
-    own = others
+    groups = _options_with_values(arguments)
+    groups.sort(key=lambda group: not group or group[0].partition("=")[0] not in ("--config", "-c"))
+    return [argument for group in groups for argument in group]
+
+
+def _options_with_values(arguments: Sequence[str]) -> list[list[str]]:
+    """Each option with the values that follow it; first, what comes before any option."""
+    groups: list[list[str]] = [[]]
     for argument in arguments:
-        if argument.startswith("-"):
-            own = files if argument.partition("=")[0] in ("--config", "-c") else others
-        own.append(argument)
-    return [*files, *others]
+        if argument.startswith("--") or argument.partition("=")[0] == "-c":
+            groups.append([])
+        groups[-1].append(argument)
+    return groups
 
 
 def options(parser: LightningArgumentParser) -> list[str]:

@@ -56,19 +56,6 @@ def test_failed_starts_leave_no_folder(
     assert not list(workspace.glob("logs/*/*/version_*"))
 
 
-def test_help_starts_with_what_matters(lit_cifar: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    for command, first in (("fit", "Train one variant"), ("lr-find", "Search a learning rate")):
-        with pytest.raises(SystemExit):
-            lit_cifar(command, "--help")
-        out = capfd.readouterr().out
-        assert out.startswith(f"usage: lit-cifar {command} --model.variant NAME ")
-        assert out.partition("\n\n")[2].startswith(first)
-        headings = [line for line in out.splitlines() if re.fullmatch(r"[A-Z][^.]*:", line)]
-        assert headings[:4] == ["Model:", "Data:", "Early stopping:", "Checkpoint:"]
-        assert headings[-1] == "Trainer (Lightning's):"
-        assert "Disabled by default" not in out.split("--trainer.max_epochs")[1].split("--trainer.min_epochs")[0]
-
-
 def test_config_of_a_run_repeats_it(fitted: Path, lit_cifar: Run) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     assert config["model"]["variant"]["init_args"]["depth"] == 2

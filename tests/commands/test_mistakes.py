@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def test_an_output_that_can_not_be_written_is_found_before_the_work(
     assert code != 0
     assert message in err
     assert "Predictions of" not in out
+
+
+def test_predict_names_folders_that_are_no_class(
+    with_dropout: Path, lit_cifar: Run, pictures: Path, workspace: Path
+) -> None:
+    shutil.copytree(pictures / "test/cat", workspace / "zoo/lion")
+    shutil.copytree(pictures / "test/cat", workspace / "zoo/cat")
+    code, out, err = lit_cifar("predict", "--ckpt_path", with_dropout, "--data.pictures", "zoo")
+    assert code == 0, err
+    assert "No class is called lion: the pictures in such folders have no label." in out
+    assert "of 8 images with a label are right" in out
 
 
 def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: list[object]) -> None:
@@ -61,6 +73,7 @@ def test_mc_dropout_needs_dropout(fitted: Path, lit_cifar: Run, on_pictures: lis
         (["lr-find", "--model.variant", "ELU", "--confirm", "-3"], "--confirm -3 is negative"),
         (["variants", "chek", "SELU"], "There is no chek. Did you mean check?"),
         (["sources", "chek"], "There is no chek. Did you mean check?"),
+        (["test", "--ckpt_path"], "--ckpt_path"),
         (["fly"], "There is no command 'fly'"),
         (["train"], "There is no command 'train'. Did you mean fit?"),
         (["predcit"], "There is no command 'predcit'. Did you mean predict?"),

@@ -184,8 +184,9 @@ def _closed(error: PermissionError) -> UserError:
 
 def _wrong_layout(folder: Path) -> str:
     found = ", ".join(sorted(path.name for path in folder.glob("[!.]*"))[:10]) if folder.is_dir() else ""
-    if len(_folders(folder)) == 1 and _folders(folder)[0].lower() not in PARTS:
-        return f"{folder} holds a single class, {_folders(folder)[0]}: two or more are needed."
+    folders = _folders(folder)
+    if len(folders) == 1 and folders[0].lower() not in PARTS:
+        return f"{folder} holds a single class, {folders[0]}: two or more are needed."
     state = f"It holds: {found or 'nothing'}." if folder.is_dir() else "There is no such folder."
     return f"""{folder} is not a folder of pictures sorted into classes. {state} Looked for:
   {folder / "train" / "<class>" / "<any name>.jpg"}

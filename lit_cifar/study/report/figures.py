@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.stats import gmean
 
 from lit_cifar import figures
 from lit_cifar.data.corruptions import CORRUPTIONS, SEVERITIES
+from lit_cifar.figures.comparisons import means_by_run
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.report.page import ReportFigure
@@ -126,8 +126,7 @@ def mc_figures(result: StudyResult) -> list[ReportFigure]:
     columns = ["test_acc", "mc_test_acc", "test_ece", "mc_test_ece"]
     if not set(columns) <= set(result.results) or result.results[columns].dropna().empty:
         return []
-    by_run = result.results.dropna(subset=columns).groupby("run", sort=False)
-    means = by_run.agg({column: "mean" if column.endswith("acc") else gmean for column in columns})
+    means = means_by_run(result.results.dropna(subset=columns), columns)
     alt = " ".join(
         f"{run}: accuracy {100 * row.test_acc:.1f} % without MC dropout and {100 * row.mc_test_acc:.1f} % with it, "
         f"ECE {row.test_ece:.3f} and {row.mc_test_ece:.3f}."

@@ -71,6 +71,12 @@ def test_two_validation_parts_are_one_too_many(folder) -> None:
         FolderSource(folder).prepare()
 
 
+def test_a_single_class_is_said(tmp_path) -> None:
+    draw(tmp_path / "ant" / "1.png", 99)
+    with pytest.raises(UserError, match="holds a single class, ant: two or more are needed"):
+        FolderSource(tmp_path).prepare()
+
+
 def test_class_folders_alone_are_divided(folder, capsys) -> None:
     for index in range(10):
         draw(folder / "only" / "ant" / f"{index}.png", index)
