@@ -14,6 +14,7 @@ from lit_cifar.utils.errors import UserError
 
 def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """The scores of probabilities [N, C] for labels [N]: accuracy, nll, brier, ece and aurc."""
+    probabilities, labels = _checked(probabilities, labels)
     return {
         "accuracy": accuracy(probabilities, labels),
         "nll": nll(probabilities, labels),
@@ -25,19 +26,20 @@ def evaluate(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Share of images whose most probable class is the right one."""
-    return _correct(probabilities, labels).double().mean().item()
+    probabilities, labels = _checked(probabilities, labels)
+    return _correct(probabilities, labels).mean().item()
 
 
 def nll(probabilities: Tensor, labels: Tensor) -> float:
     """Mean negative log-likelihood in nats; a probability of 0 counts as the smallest normal number."""
-    labels = _checked(probabilities, labels)
+    probabilities, labels = _checked(probabilities, labels)
     floor = torch.finfo(probabilities.dtype).tiny
     return F.nll_loss(probabilities.clamp_min(floor).double().log(), labels).item()
 
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:
     """Mean squared distance between probabilities and truth, summed over classes: from 0 to 2 (Brier 1950)."""
-    labels = _checked(probabilities, labels)
+    probabilities, labels = _checked(probabilities, labels)
     truth = F.one_hot(labels, probabilities.shape[1])
     return (probabilities.double() - truth).square().sum(1).mean().item()
 
@@ -63,16 +65,16 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Rel
     """Bin images by confidence, in bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
     if bins < 1:
         raise UserError(f"bins={bins} is too few: use at least 1.")
-    correct = _correct(probabilities, labels).double()
-    confidence = probabilities.amax(1).double()
-    upper = (torch.arange(1, bins + 1, dtype=torch.float64, device=correct.device) / bins).to(probabilities.dtype)
-    index = torch.bucketize(probabilities.amax(1), upper[:-1])
+    probabilities, labels = _checked(probabilities, labels)
+    confidence = probabilities.amax(1)
+    upper = (torch.arange(1, bins + 1, dtype=torch.float64) / bins).to(confidence.dtype)
+    index = torch.bucketize(confidence, upper[:-1])
     count = torch.bincount(index, minlength=bins)
     return Reliability(
         upper,
         count,
-        torch.bincount(index, confidence, minlength=bins) / count,
-        torch.bincount(index, correct, minlength=bins) / count,
+        torch.bincount(index, confidence.double(), minlength=bins) / count,
+        torch.bincount(index, _correct(probabilities, labels), minlength=bins) / count,
     )
 
 
@@ -100,14 +102,15 @@ def risk_coverage(probabilities: Tensor, labels: Tensor, *, uncertainty: Tensor 
     Raises:
         UserError: If an uncertainty is NaN, or shapes or types don't fit.
     """
-    error = 1 - _correct(probabilities, labels).double()
-    ranking = -probabilities.amax(1) if uncertainty is None else uncertainty
+    probabilities, labels = _checked(probabilities, labels)
+    error = 1 - _correct(probabilities, labels)
+    ranking = -probabilities.amax(1) if uncertainty is None else uncertainty.cpu()
     if ranking.shape != labels.shape:
         raise UserError(f"uncertainty has shape {list(ranking.shape)}: it must have one number for each label.")
     _check_no_nan("uncertainty", ranking)
     _, group, size = torch.unique(ranking, return_inverse=True, return_counts=True)
     mean_error = torch.bincount(group, error) / size
-    images = torch.arange(1, len(error) + 1, dtype=torch.float64, device=error.device)
+    images = torch.arange(1, len(error) + 1, dtype=torch.float64)
     return images / len(error), mean_error.repeat_interleave(size).cumsum(0) / images
 
 
@@ -143,12 +146,15 @@ def _check_no_nan(name: str, values: Tensor) -> None:
 
 
 def _correct(probabilities: Tensor, labels: Tensor) -> Tensor:
-    labels = _checked(probabilities, labels)
-    return probabilities.argmax(1) == labels
+    """1 for each image whose most probable class is the right one, otherwise 0."""
+    return (probabilities.argmax(1) == labels).double()
 
 
-def _checked(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """The labels as int64; a `UserError` unless they and the probabilities belong together."""
+def _checked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and labels (int64) on the CPU; a `UserError` unless they belong together.
+
+    On the CPU, because Apple's GPUs have no double precision, and some of CUDA's sums aren't deterministic.
+    """
     if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise UserError(
             f"Probabilities of shape {list(probabilities.shape)} and labels of shape {list(labels.shape)} don't belong "
@@ -156,9 +162,9 @@ def _checked(probabilities: Tensor, labels: Tensor) -> Tensor:
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise UserError(f"Labels must be whole numbers, but their type is {labels.dtype}: use labels.long().")
-    labels = labels.long()
+    probabilities, labels = probabilities.cpu(), labels.cpu().long()
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise UserError(f"Labels must be whole numbers from 0 to {probabilities.shape[1] - 1}.")
     if probabilities.amin() < 0 or not torch.allclose(probabilities.sum(1), probabilities.new_ones(()), atol=0.01):
         raise UserError("Each row must hold probabilities that add up to 1: turn logits into them with softmax(1).")
-    return labels
+    return probabilities, labels

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, multiclass_calibration_error
 
+from lit_cifar.training.metrics import ProbabilityScores
 from lit_cifar.uncertainty import (
     accuracy,
     aurc,
@@ -161,3 +163,31 @@ def test_uncertainties_that_are_nan_are_refused() -> None:
 def test_detection_needs_images_of_both_kinds(known: int, other: int, name: str) -> None:
     with pytest.raises(UserError, match=rf"^{name} has shape \[0\]"):
         detection_auroc(torch.ones(known), torch.ones(other))
+
+
+class SinglePrecision(Tensor):
+    """A tensor as on Apple's GPUs, which have no double precision."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.cpu:
+            return args[0].as_subclass(Tensor)
+        found = super().__torch_function__(func, types, args, kwargs)
+        if isinstance(found, Tensor) and found.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return found
+
+
+def test_scores_need_no_double_precision_on_the_device() -> None:
+    p, labels = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]]), torch.tensor([1, 2])
+    there, labels_there = p.as_subclass(SinglePrecision), labels.as_subclass(SinglePrecision)
+    with pytest.raises(TypeError, match="float64"):
+        there.double()
+    assert evaluate(there, labels_there) == evaluate(p, labels)
+    assert accuracy(there, labels_there) == accuracy(p, labels)
+    assert nll(there, labels_there) == nll(p, labels)
+    assert aurc(there, labels_there, uncertainty=there[:, 0]) == aurc(p, labels, uncertainty=p[:, 0])
+    assert type(reliability(there, labels_there).confidence) is Tensor
+    scores = ProbabilityScores()
+    scores.update(there, labels_there)
+    assert scores.compute() == evaluate(p, labels)
