@@ -20,7 +20,7 @@ from lit_cifar.api.quiet import quiet_lightning
 from lit_cifar.callbacks.defaults import default_callbacks, resume_callbacks, selection_callbacks
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.checkpoints import WholeFiles
-from lit_cifar.training.loggers import read_history, run_loggers
+from lit_cifar.training.loggers import EventsFile, read_history, run_loggers
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import drop_unfounded_advice
@@ -111,7 +111,7 @@ def fit(
         The trained model with its history.
 
     Raises:
-        UserError: if the data can't be found, or an argument can't work.
+        UserError: If the data can't be found, or an argument can't work.
 
     Examples:
         >>> import lit_cifar
@@ -132,11 +132,15 @@ def fit(
             progress=progress,
             **trainer_options,
         )
+        events = own.logger
+        if not isinstance(events, EventsFile):
+            raise UserError(
+                "fit returns the history that its own loggers write: leave out logger=… and fast_dev_run=…, or train "
+                "with lit_cifar.trainer(…).fit(model, data)."
+            )
         seed_everything(data.seed, verbose=False)
         own.fit(model, datamodule=data)
-    if own.log_dir is None:
-        raise UserError("fit needs its own logger, which writes the history: leave out logger=False.")
-    return TrainingResult(model, data, Path(own.log_dir))
+    return TrainingResult(model, data, Path(events.log_dir))
 
 
 def trainer(
