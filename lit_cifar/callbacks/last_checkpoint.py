@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_cifar.training.run_folder import CHECKPOINTS, LAST
+from lit_cifar.utils.files import put_in_place
 
 
 class LastCheckpoint(Checkpoint):
@@ -53,7 +54,7 @@ class LastCheckpoint(Checkpoint):
 
     def _move_into_place(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self._pending().is_file():
-            self._pending().replace(self.path)
+            put_in_place(self._pending(), self.path)
 
 
 def _rename(state: dict[str, Any], before: str, now: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from lit_cifar.study.timing import time_run
 from lit_cifar.training import checkpoints
 from lit_cifar.training.loggers import read_history, run_loggers
 from lit_cifar.training.module import LitClassifier
-from lit_cifar.utils.files import write_text
+from lit_cifar.utils.files import emptied, write_text
 
 LADDER_SEEDS = 3
 """Seeds of the short runs of a learning-rate search."""
@@ -55,9 +54,7 @@ def execute(run: PlannedRun, study_folder: Path, report: Report) -> Row:
     Raises:
         OSError: If the disk is full or read-only, so that all other runs would fail as well.
     """
-    folder = study_folder / run.folder
-    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted attempt
-    folder.mkdir(parents=True)
+    folder = emptied(study_folder / run.folder)
     started = time.perf_counter()
     work = {"search": _search_learning_rate, "timing": _time_alone}.get(run.kind, _train_and_test)
     row = row_of(run, folder, lambda: work(run, folder, report))

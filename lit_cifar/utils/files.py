@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -31,12 +32,12 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb+") as written:
             os.fsync(written.fileno())  # after a power cut, the name must not exist without its content
-        _put_in_place(unfinished, path)
+        put_in_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _put_in_place(unfinished: Path, path: Path) -> None:
+def put_in_place(unfinished: Path, path: Path) -> None:
     """Rename a file. Windows refuses while another program has the old one open, so wait a little for it there."""
     for seconds in WAITS_ON_WINDOWS:
         try:
@@ -45,6 +46,16 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
         except PermissionError:
             time.sleep(seconds)
     unfinished.replace(path)
+
+
+def emptied(folder: Path) -> Path:
+    """Make a folder, without what an interrupted attempt has left in it.
+
+    Windows keeps files that another program has open, such as the events that TensorBoard shows.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def check_writable(path: Path, what: str) -> None:

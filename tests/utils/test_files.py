@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -75,3 +76,15 @@ def test_a_stream_that_lacks_a_character_escapes_it(monkeypatch: pytest.MonkeyPa
     __main__._write_any_character()
     print("\N{CHECK MARK} ± \udce9", flush=True)
     assert written.getvalue().split() == [b"\\u2713", b"\xb1", b"\\udce9"]
+
+
+def test_an_emptied_folder_may_keep_files_that_another_program_has_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs/seed_0"
+    (files.emptied(folder) / "events").write_text("old")
+    assert not list(files.emptied(folder).iterdir())
+    (folder / "events").write_text("open in TensorBoard")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as on Windows, with ignore_errors=True
+    assert files.emptied(folder) == folder
+    assert (folder / "events").exists()

@@ -31,7 +31,7 @@ from lit_cifar.study.schema import Protocol
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.run_folder import CHECKPOINTS
 from lit_cifar.utils.console import say
-from lit_cifar.utils.files import write_text
+from lit_cifar.utils.files import emptied, write_text
 
 STACKS = "stacks"
 """Folder, in the study's folder, of the stacks that are being trained."""
@@ -135,9 +135,7 @@ class StackOfRuns:
 
     def _finish(self, run: PlannedRun, trained: TrainedReplica, predicted: Predicted | None) -> Row:
         """Write the files of a trained run and test it. The row of a run that has failed says why."""
-        folder = self.study_folder / run.folder
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = emptied(self.study_folder / run.folder)
         row = row_of(run, folder, lambda: self._write_and_test(run, trained, folder, predicted))
         return failed(run, trained.training.failure) if trained.training.failure else row
 
@@ -162,7 +160,7 @@ class StackOfRuns:
         """The predictions for the test images by place; none if they can't be computed for all networks at once."""
         try:
             return predict_all(self.runs, trained, _device())
-        except Exception as error:  # noqa: BLE001 - anybody's network
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             say(f"{self.name}: tested one by one: {reason_of(error)}")
             return {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from lit_cifar.study.run import Report, builder_of, model_and_data, one_thread, 
 from lit_cifar.study.run_parts import trainer_options
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.console import say
+from lit_cifar.utils.files import emptied
 
 FIRST = range(COARSE[0], COARSE[-1] + 1)
 """The rungs to try first: all between the coarse ones too, because a larger stack takes little longer."""
@@ -42,9 +42,7 @@ def search_in_stacks(run: PlannedRun, study_folder: Path, report: Report, *, rep
         NotStackableError: If its short runs can't be trained in a stack.
     """
     found = search_learning_rate(run, report, train=StackedLadder(run, replicas), first=FIRST)
-    folder = study_folder / run.folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(study_folder / run.folder)
     row = row_of(run, folder, lambda: write_search(found, folder))
     keep(row, run, folder)
     return row
