@@ -3,6 +3,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 
@@ -36,8 +37,16 @@ class EpochTime(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._images += len(batch[1])
+        if trainer.is_last_batch:
+            _wait_for(pl_module.device)
         self._seconds = perf_counter() - self._started  # after each batch, because `max_steps` may end an epoch early
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("train/seconds", self._seconds)
         pl_module.log("train/images_per_second", self._images * trainer.world_size / self._seconds)
+
+
+def _wait_for(device: torch.device) -> None:
+    """Wait until an accelerator has taken the steps that are queued; on the CPU there is no queue."""
+    if device.type != "cpu" and device.type == getattr(torch.accelerator.current_accelerator(), "type", None):
+        torch.accelerator.synchronize(device)

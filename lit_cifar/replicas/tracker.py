@@ -109,14 +109,14 @@ class ReplicaTracker(StackUpkeep):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record every replica's epoch, before the metrics are reset."""
-        seconds = time.perf_counter() - self._started
         train = _rows("train", pl_module.train_metric.compute())  # type: ignore[union-attr, operator]
         val = _rows("val", pl_module.val_metric.compute())  # type: ignore[union-attr, operator]
+        seconds = time.perf_counter() - self._started  # an accelerator has done its work once metrics are read
         data: StackedDataModule = trainer.datamodule  # type: ignore[attr-defined]
         images = data.first_validation_images(VALIDATION_IMAGES)
         found = {**activation_statistics(self.network, images), **self._last_step}
         layers = _rows("layer", found, separator="_")
-        self._fail_those_that_blew_up(trainer.current_epoch)
+        self._fail_diverged(trainer.current_epoch)
         improved: dict[str, list[int]] = {"loss": [], "accuracy": []}
         for place, index in enumerate(self.active):
             training = self.trainings[index]
@@ -156,7 +156,7 @@ class ReplicaTracker(StackUpkeep):
         groups = self.optimizer.groups.groups
         return next(rate for rate, group in zip(self._rates, groups, strict=True) if place in group.replicas)
 
-    def _fail_those_that_blew_up(self, epoch: int) -> None:
+    def _fail_diverged(self, epoch: int) -> None:
         bad = zip(self.active, self.bad_batch.tolist(), self.bad_loss.tolist(), strict=True)
         for index, batch, loss in bad:
             if batch >= 0 and not self.trainings[index].stopped:

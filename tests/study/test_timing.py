@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import nn
 
 from lit_cifar.study import runner, timing
 from lit_cifar.study.clock import OutOfTime
@@ -14,6 +20,7 @@ from lit_cifar.study.plan import plan_runs
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.session import Session
 from lit_cifar.study.timing import in_turn, timed_runs
+from lit_cifar.training.module import LitClassifier
 
 Command = Callable[..., tuple[int, str, str]]
 STUDY = """\
@@ -105,3 +112,26 @@ def test_which_runs_are_timed_and_in_which_order() -> None:
     assert timed_runs(study(time_all_runs=True).quickly()) == ["a", "c"]
     order = [(run.seed, run.name) for run in in_turn(plan_runs(study(), {}, seeds=range(3), names=["a", "c"]))]
     assert order == [(0, "a"), (0, "c"), (1, "c"), (1, "a"), (2, "a"), (2, "c")]
+
+
+def test_predictions_are_timed_where_the_run_was_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lightning leaves the network on the CPU after training; "meta" stands for an accelerator."""
+    devices = []
+
+    def fit(trainer: Trainer, model: LitClassifier, datamodule: object) -> None:
+        clock: Any = trainer.callbacks[0]  # type: ignore[attr-defined]
+        clock.seconds, clock.processor_seconds = [1.0], 1.0
+
+    def predict(network: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        devices.append((next(network.parameters()).device.type, images.device.type))
+        return {"probabilities": torch.zeros(1)}
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device("meta"))
+    monkeypatch.setattr(timing, "predict", predict)
+    model: Any = SimpleNamespace(network=nn.Linear(2, 2), learning_rate=0.1)
+    data: Any = SimpleNamespace(val_dataloader=lambda: [torch.zeros(1, 1, 3, 4, 4)])
+    planned = Run(model={"variant": "ELU"}, mc_samples=0)
+    row = timing.time_run(plan_runs(Study(title="T", runs={"a": planned}), {})[0], tmp_path, model, data)
+    assert row["seconds_per_epoch"] == 1.0
+    assert devices == [("meta", "meta")] * timing.PASSES
