@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import multiprocessing
 import subprocess
 import sys
 from importlib import import_module
@@ -152,6 +153,7 @@ class Mine(variants.DenseVariant):
         return [dense]
 
 
+@pytest.mark.usefixtures("workspace")
 def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(variants.VariantError, match="Did you mean 'SELU'"):
         lit_cifar.fit("SLU", data)
@@ -178,9 +180,16 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
         lit_cifar.find_learning_rate("SELU", data, confirm=-3)
     with pytest.raises(ValueError, match="depth='five' is no number"):
         variants.SELU(depth="five")
+    for option in ({"logger": False}, {"logger": True}, {"fast_dev_run": True}):
+        with pytest.raises(UserError, match="leave out logger=… and fast_dev_run=…"):
+            lit_cifar.fit("SELU", data, progress=False, **option, **CPU)
+    assert not Path("logs").exists(), "nothing has been trained"
     monkeypatch.setattr(Mine, "__module__", "__main__")
     with pytest.raises(UserError, match="worker processes can't import it"):
         lit_cifar.compare({"mine": Mine()}, data, workers=2)
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)  # as in a new worker
+    with pytest.raises(UserError, match="In the script, call it below `if __name__ == "):
+        lit_cifar.compare(["ELU", "SELU"], data, workers=2)
 
 
 def test_a_search_prints_its_learning_rate_and_the_short_runs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +102,8 @@ def compare(
         quick: Whether to run the study's short form.
         workers: Number of worker processes; 0 runs everything in this one.
         folder: The study's folder. Default: `logs/compare/<name>`, with the data's name.
-        minutes: A time budget. When it is over, no further run is started. Default: none.
+        minutes: A time budget. When it is over, the runs at work are stopped; the next call starts them again.
+            Default: none.
         fresh: Whether to repeat finished runs whose data, code or settings have changed. Otherwise they are an error.
         progress: Whether to show the progress.
         protocol: What is the same for all runs: `max_epochs`, `patience`, `learning_rate`, `mc_samples`, …; see
@@ -127,7 +129,7 @@ def compare(
     study = (study.quickly() if quick else study).changed(_changes(seeds, data, protocol))
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
     if workers:
-        _check_importable(study)
+        _check_workers(study)
     check_runs(study)
     engine: Engine = partial(run_in_pool, workers=workers) if workers else run_here
     command = f"lit_cifar.compare({runs!r}, {data!r}, seeds={study.seeds!r})"
@@ -212,8 +214,17 @@ def _changes(seeds: int | None, data: CIFAR10DataModule, protocol: Mapping[str, 
         raise UserError(f"compare({key}=…): {problem}.") from error
 
 
-def _check_importable(study: Study) -> None:
-    """Worker processes can't import what is defined in a notebook."""
+def _check_workers(study: Study) -> None:
+    """Check that worker processes can import the script and the variants of the study.
+
+    Raises:
+        UserError: If this is a worker that imports the script, or a variant is defined in a notebook.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing's own check
+        raise UserError(
+            "compare(workers=…) starts processes that import this script. In the script, call it below "
+            '`if __name__ == "__main__":`, so that they don\'t call it, too.'
+        )
     for name, run in study.runs.items():
         variant = run.model["variant"]
         if isinstance(variant, dict) and variant["class_path"].startswith("__main__."):

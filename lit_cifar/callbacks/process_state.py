@@ -80,6 +80,7 @@ def random_states() -> dict[str, Any]:
         "numpy": (kind, np.asarray(keys).tolist(), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all(),
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
@@ -89,6 +90,9 @@ def set_random_states(states: dict[str, Any]) -> None:
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"].cpu())
     torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"][: torch.cuda.device_count()]])
+    mps = states.get("mps")  # older checkpoints don't have it
+    if mps is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(mps.cpu())
 
 
 def _of_every_process(state: dict[str, Any], trainer: Trainer) -> list[dict[str, Any]]:

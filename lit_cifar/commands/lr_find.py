@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def _print(search: LearningRateSearch, folder: Path, typed: Sequence[str], conso
             confirmed.add_row(f"{run.learning_rate:.2g}", f"{run.val_loss:.4f}", f"{run.val_accuracy:.1%}")
         console.print(confirmed)
     console.print(f"Curve: {folder / 'lr_find.png'}", highlight=False, markup=False)
-    command = f"lit-cifar fit {' '.join(_for_fit(typed))} --model.learning_rate {search.learning_rate:.2g}"
+    command = shlex.join(["lit-cifar", "fit", *_for_fit(typed), "--model.learning_rate", f"{search.learning_rate:.2g}"])
     console.print(command, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from lit_cifar.commands import lr_find
+from lit_cifar.lr_find.curve import read_curve
+from lit_cifar.lr_find.search import LearningRateSearch
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,8 +39,17 @@ def test_finds_confirms_and_prints_the_line_for_fit(lit_cifar: Run, options: lis
     line = next(line for line in out.splitlines() if line.startswith("lit-cifar fit"))
     assert "--confirm" not in line
     assert "--steps" not in line
-    code, _, err = lit_cifar(*line.split()[1:], "--trainer.max_epochs", 1)
+    code, _, err = lit_cifar(*shlex.split(line)[1:], "--trainer.max_epochs", 1)
     assert code == 0, err
+
+
+def test_the_line_for_fit_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    curve = read_curve([1e-5 * 1.2**n for n in range(40)], [2.3 - 0.01 * n for n in range(40)])
+    search = LearningRateSearch(curve, ())
+    lr_find._print(search, Path("found"), ["--data.data_dir", "my pictures", "--steps", "100"], Console(width=300))
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:4] == ["lit-cifar", "fit", "--data.data_dir", "my pictures"]
+    assert words[4:] == ["--model.learning_rate", f"{search.learning_rate:.2g}"]
 
 
 def test_runs_again_to_the_same_suggestion(lit_cifar: Run, options: list[object], workspace: Path) -> None:
