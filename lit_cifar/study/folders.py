@@ -63,7 +63,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             write_text(holder, f"{os.getpid()} on {platform.node()}")
             yield
     except Timeout as error:
-        process = holder.read_text(encoding="utf-8")
+        process = holder.read_text(encoding="utf-8") if holder.is_file() else "unknown"  # it is written after locking
         raise UserError(
             f"Another study is at work in {folder} (process {process}): wait for it, or choose another folder, folder=…"
         ) from error

@@ -210,7 +210,7 @@ def _layers_alt(result: StudyResult) -> str:
 
 def zeros_figures(result: StudyResult) -> list[ReportFigure]:
     """Accuracy over the share of zeros, if any run has zeros."""
-    if not result.results["zeros"].max() > 0:
+    if "zeros" not in result.results or not result.results["zeros"].max() > 0:
         return []
     drawn = figures.accuracy_by_zeros(result.results, result.data_source, runs=list(result.study.runs))
     zeros, accuracy = MEASURES["zeros"], MEASURES["test_acc"]

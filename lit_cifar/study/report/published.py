@@ -59,12 +59,11 @@ def _sentence(answer: Answer) -> str:
 def published_figures(result: StudyResult) -> list[ReportFigure]:
     """The figures that can be made from a record."""
     answers = answers_section(result).figures if result.answers else ()
-    zeros = zeros_figures(result) if "zeros" in result.results else []
     return [
         *answers,
         *mc_figures(result),
         *rate_figures(result),
-        *zeros,
+        *zeros_figures(result),
         *curves_figures(result),
         *layers_figures(result),
     ]
