@@ -1,4 +1,4 @@
-"""`lit-cifar sources` lists where images can come from, `sources check` tells whether a source keeps its promises."""
+"""`lit-cifar sources` lists where images can come from, `sources check` checks that a source meets the requirements."""
 
 from __future__ import annotations
 
@@ -18,16 +18,8 @@ DESCRIPTION = """\
 List the sources of images, for `--data.source`.
 
   lit-cifar sources                         the built-in sources and those of installed packages
-  lit-cifar sources check NAME [options]    whether a source keeps its promises; NAME may be a class path
+  lit-cifar sources check NAME [options]    whether a source meets the requirements; NAME may be a class path
 """
-
-BUILT_IN = {
-    "cifar10": "CIFAR-10 from the official files, downloaded when missing",
-    "huggingface": "the copy of CIFAR-10 at Hugging Face",
-    "folder": "pictures in folders, one folder per class",
-    "synthetic": "ten classes of drawn shapes, no files needed",
-    "auto": "cifar10 or its copy if one can be had within five minutes, else synthetic",
-}
 
 
 def run_sources_command(arguments: Sequence[str]) -> None:
@@ -45,7 +37,7 @@ def run_sources_command(arguments: Sequence[str]) -> None:
 
 
 def _list() -> None:
-    from lit_cifar.data.sources.plugins import installed
+    from lit_cifar.data.sources.plugins import BUILT_IN, installed
 
     console = Console(highlight=False, soft_wrap=True)
     for name, description in BUILT_IN.items():
@@ -58,7 +50,7 @@ def _list() -> None:
 
 
 def _parser_of_check() -> Parser:
-    parser = Parser(prog="lit-cifar sources check", description="Check that a source works in everything we do.")
+    parser = Parser(prog="lit-cifar sources check", description="Check that a source works with every command.")
     parser.add_argument("name", metavar="NAME", help="A source's name, or a class path like my_module.MySource.")
     parser.add_argument("--data_dir", default="data", help="Folder of the data set.")
     parser.add_argument("--options", default="{}", help="Options of the source, as '{coarse: true}'.")

@@ -1,11 +1,9 @@
-"""`lit-cifar variants` lists them, `variants check` tells whether one keeps its promises, `variants new` writes one."""
+"""`lit-cifar variants` lists them, `variants check` checks one against the requirements, `variants new` writes one."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,6 +16,7 @@ import variants
 from lit_cifar.commands.checking import Parser, check_subcommand, print_results
 from lit_cifar.commands.new_package import new_package
 from lit_cifar.commands.new_variant import new_variant
+from lit_cifar.utils.class_paths import import_class
 from lit_cifar.utils.errors import UserError
 from variants import Variant
 
@@ -25,7 +24,7 @@ DESCRIPTION = """\
 List the registered variants.
 
   lit-cifar variants [PATTERN] [--json]   all of them, or those like 'S*'
-  lit-cifar variants check NAME           whether a variant works in everything we do; NAME may be a class path
+  lit-cifar variants check NAME           whether a variant works with every command; NAME may be a class path
   lit-cifar variants new NAME             write a file to start a variant of your own from; --package: a package
 """
 
@@ -140,7 +139,7 @@ def _from(described: dict[str, Any]) -> str:
 
 
 def _parser_of_check() -> Parser:
-    parser = Parser(prog="lit-cifar variants check", description="Check that a variant works in everything we do.")
+    parser = Parser(prog="lit-cifar variants check", description="Check that a variant works with every command.")
     parser.add_argument("name", metavar="NAME", help="A registered name, or a class path like file.MyVariant.")
     parser.add_argument("--quick", action="store_true", help="Leave out compiling and another process: half a minute.")
     return parser
@@ -159,17 +158,16 @@ def variant_class(name: str) -> type[Variant]:
     """The class of a registered name, or of a class path, which is imported from the current folder too.
 
     Raises:
-        UserError: if there is no such class.
+        UserError: If there is no such class.
     """
     module, _, class_name = name.rpartition(".")
     if not module:
         return variants.get(name)
-    sys.path.append(str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), class_name, None)
+        found = import_class(name, Variant)  # type: ignore[type-abstract]
     except Exception as error:
         reason = variants.describe(error)
         raise UserError(f"{module} can't be imported: {reason}. A class path is module.Class.") from error
-    if not (isinstance(found, type) and issubclass(found, Variant)):
+    if found is None:
         raise UserError(f"{name} is no variant: {module} has no class {class_name} that subclasses variants.Variant.")
     return found

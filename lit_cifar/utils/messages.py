@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 import variants
+from lit_cifar.utils.suggestions import did_you_mean, nearest
 
 CLASSES_OF = {"model.optimizer": torch.optim, "model.scheduler": torch.optim.lr_scheduler}
 """Where the classes are that an option takes by name."""
@@ -100,10 +100,8 @@ def _unknown_class(message: str, _: Sequence[str]) -> str:
         return ""
     key, given = found[1], found[2]
     choices = [*_literals(message), *_classes(key)]
-    nearest = difflib.get_close_matches(given.lower(), [name.lower() for name in choices], n=1, cutoff=0.5)
-    by_lower_case = {name.lower(): name for name in choices}
-    meant = f" Did you mean {by_lower_case[nearest[0]]}?" if nearest else ""
     listed = f" There are {', '.join(choices)}." if choices else ""
+    meant = did_you_mean(given, choices, cutoff=0.5)
     return f"--{key} {given}: there is no such class.{meant}{listed} Your own class works too: my_module.MyClass."
 
 
@@ -169,5 +167,5 @@ def _suggestion(name: str, options: Sequence[str]) -> str:
     last = name.rpartition(".")[2]
     same = [option for option in options if option.rpartition(".")[2] in (last, OTHER_WORDS.get(last))]
     begins = [option for option in options if option.startswith(name)]
-    nearest = same[:1] or begins[:1] or difflib.get_close_matches(name, options, n=1, cutoff=0.7)
-    return f" Did you mean --{nearest[0]}?" if nearest else ""
+    meant = [*same, *begins, nearest(name, options, cutoff=0.7)][0]
+    return f" Did you mean --{meant}?" if meant else ""

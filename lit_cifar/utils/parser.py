@@ -14,6 +14,7 @@ from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 import variants
+from lit_cifar.utils.class_paths import use_current_folder
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.messages import readable
 from lit_cifar.utils.private import warn_missing
@@ -34,8 +35,7 @@ class OneLineErrorParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         variants.available()  # jsonargparse finds only what is imported
         variants.use_folder(Path("variants"))
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.append(here)
+        use_current_folder()
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:

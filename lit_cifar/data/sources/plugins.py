@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -15,13 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from lit_cifar.data.sources.base import Source
+from lit_cifar.utils.class_paths import import_class
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.suggestions import did_you_mean
 from variants import describe
 
 ENTRY_POINT_GROUP = "lit_cifar.sources"
 
-BUILT_IN = ("cifar10", "huggingface", "folder", "synthetic", "auto")
-"""Names of the sources that need no package."""
+BUILT_IN = {
+    "cifar10": "CIFAR-10 from the official files, downloaded when missing",
+    "huggingface": "the copy of CIFAR-10 at Hugging Face",
+    "folder": "pictures in folders, one folder per class",
+    "synthetic": "ten classes of drawn shapes, no files needed",
+    "auto": "cifar10 or its copy if one is available within five minutes, else synthetic",
+}
+"""The sources that need no package, with what `lit-cifar sources` says of them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def open_plugin(name: str, data_dir: Path, options: Mapping[str, Any]) -> Source
         return source_class(data_dir, **options)  # type: ignore[call-arg]
     except UserError:
         raise
-    except Exception as error:  # anybody's code
+    except Exception as error:  # user code may raise anything
         raise UserError(f"source={name!r} can't be used: {describe(error)}.") from error
 
 
@@ -92,15 +98,13 @@ def find_class(name: str) -> type[Source]:
     module, _, class_name = path.rpartition(".")
     if not module:
         raise UserError(_unknown(name))
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
     try:
         with redirect_stdout(StringIO()):
-            found = getattr(importlib.import_module(module), class_name, None)
-    except Exception as error:  # anybody's code
+            found = import_class(path, Source)  # type: ignore[type-abstract]
+    except Exception as error:  # user code may raise anything
         origin = f" of {plugin.package}" if plugin else ""
         raise UserError(f"source={name!r}{origin} can't be imported: {describe(error)}.") from error
-    if not (isinstance(found, type) and issubclass(found, Source)):
+    if found is None:
         raise UserError(f"source={name!r} is no source: {module} has no class {class_name} that subclasses Source.")
     return found
 
@@ -133,8 +137,7 @@ def _check_options(source_class: type[Source], options: Mapping[str, Any]) -> No
 
 def _unknown(name: str) -> str:
     names = [*BUILT_IN, *(source.name for source in by_name().values())]
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return (
-        f"There is no source {name!r}.{hint} Use one of {', '.join(names)}, or a class path such as my_module.MySource."
+        f"There is no source {name!r}.{did_you_mean(name, names)} Use one of {', '.join(names)}, or a class path such "
+        "as my_module.MySource."
     )

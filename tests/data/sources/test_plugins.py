@@ -214,7 +214,7 @@ def test_a_broken_package_breaks_only_itself(lit_cifar: Run, workspace: Path, mo
 @pytest.mark.parametrize(
     ("kind", "options", "reason"),
     [
-        ("cifar1", {}, "There is no source 'cifar1'. Did you mean 'cifar10'"),
+        ("cifar1", {}, "There is no source 'cifar1'. Did you mean cifar10\\?"),
         (f"{PATH}.pixels", {}, "no class pixels that subclasses Source"),
         (f"{PATH}.CIFAR100", {"fine": True}, "CIFAR100 has no option fine: it has coarse"),
         (f"{PATH}.SVHN", {"fine": True}, "SVHN has no option fine: it has none"),
