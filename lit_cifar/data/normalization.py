@@ -85,8 +85,3 @@ class PixelSums:
         mean = self.values / self.count
         variance = (self.squares / self.count - mean.square()).clamp(min=0)
         return mean.float(), variance.sqrt().float()
-
-
-def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation of each pixel, [C, H, W] each, over uint8 images [N, C, H, W]."""
-    return PixelSums.of(images).statistics()

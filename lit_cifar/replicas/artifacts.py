@@ -33,14 +33,14 @@ def write_artifacts(trained: TrainedReplica, folder: Path, model: LitClassifier,
         model: The classifier of its run, which is described in the checkpoints.
         data: The data of its run.
     """
-    write_metrics(trained, folder, model, data)
+    _write_metrics(trained, folder, model, data)
     if trained.training.epochs:
         by_loss, by_accuracy = trained.epoch_of(min, "val/loss"), trained.epoch_of(max, "val/accuracy")
         _write_checkpoint(folder / CHECKPOINTS / BEST, model, data, trained.by_loss, by_loss)
         _write_checkpoint(folder / CHECKPOINTS / BEST_BY_ACCURACY, model, data, trained.by_accuracy, by_accuracy)
 
 
-def write_metrics(trained: TrainedReplica, folder: Path, model: LitClassifier, data: CIFAR10DataModule) -> None:
+def _write_metrics(trained: TrainedReplica, folder: Path, model: LitClassifier, data: CIFAR10DataModule) -> None:
     """Write the metrics of every epoch, and a description of the run."""
     loggers = run_loggers(folder, name="", version="")
     for epoch in trained.training.epochs:

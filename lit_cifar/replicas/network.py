@@ -65,10 +65,6 @@ class StackedNetwork(nn.Module):
         for layer in seeded_layers(self.each):
             layer.step = torch.full_like(layer.start, step)
 
-    def state_of(self, replica: int) -> dict[str, Tensor]:
-        """A copy of the state of one network."""
-        return {name: tensor[replica].detach().clone() for name, tensor in self.each.state_dict().items()}
-
     @torch.no_grad()
     def keep(self, replicas: Sequence[int]) -> None:
         """Remove all other networks. The parameters stay the same objects, without gradients."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from lit_cifar.study.measures import MEASURES, Measure, is_logged
+from lit_cifar.study.measures import MEASURES, is_logged
 from lit_cifar.study.paired import epochs_to_reach
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Estimate, estimate
@@ -44,8 +44,8 @@ class Cost:
         return self.epochs * self.seconds.mean
 
 
-def reference(result: StudyResult) -> tuple[str, Measure]:
-    """The run that others are compared with, and the measure of the gain.
+def reference(result: StudyResult) -> tuple[str, str]:
+    """The run that others are compared with, and the column of the gain's measure.
 
     They are those of the primary question, or of the first one, that compares two runs by a score. Without such a
     question they are the first question's baseline, or the first run, and test accuracy.
@@ -53,8 +53,8 @@ def reference(result: StudyResult) -> tuple[str, Measure]:
     questions = sorted(result.study.questions, key=lambda question: not question.primary)
     for question in questions:
         if question.treatment != question.baseline and _is_score(question.measure, result):
-            return question.baseline, MEASURES[question.measure]
-    return questions[0].baseline if questions else next(iter(result.study.runs)), MEASURES["test_acc"]
+            return question.baseline, question.measure
+    return questions[0].baseline if questions else next(iter(result.study.runs)), "test_acc"
 
 
 def _is_score(column: str, result: StudyResult) -> bool:
@@ -64,7 +64,9 @@ def _is_score(column: str, result: StudyResult) -> bool:
 
 def costs(result: StudyResult) -> list[Cost]:
     """The gains and costs of all runs of a study, in the order of the study."""
-    return [_cost(result, run) for run in result.study.runs if run in set(result.results["run"])]
+    baseline, column = reference(result)
+    found = set(result.results["run"])
+    return [_cost(result, run, baseline, column) for run in result.study.runs if run in found]
 
 
 def epochs_text(cost: Cost) -> str:
@@ -81,17 +83,15 @@ def seconds_text(cost: Cost) -> str:
     return f"{cost.seconds_to_reach:.1f}" if math.isfinite(cost.seconds_to_reach) else NEVER
 
 
-def _cost(result: StudyResult, run: str) -> Cost:
+def _cost(result: StudyResult, run: str, baseline: str, column: str) -> Cost:
     rows = result.results[result.results["run"] == run]
-    baseline, measure = reference(result)
-    column = next(name for name, known in MEASURES.items() if known is measure)
     timings = result.timings
     timed = timings.loc[timings["run"] == run, "seconds_per_epoch"].tolist() if len(timings) else []
     parameters = rows["parameters"].dropna().tolist() if "parameters" in rows else []
     reached = list(_epochs(result, run, baseline))
     return Cost(
         run=run,
-        gain=estimate(rows[column].tolist() if column in rows else [], log=measure.scale == "ratio"),
+        gain=estimate(rows[column].tolist() if column in rows else [], log=MEASURES[column].scale == "ratio"),
         parameters=int(parameters[0]) if len(parameters) else None,
         seconds=estimate(timed, log=True) if timed else estimate([]),
         epochs=median(reached) if reached else math.nan,

@@ -14,7 +14,7 @@ from lightning import LightningModule, Trainer
 from lit_cifar.data.augmentation import random_crop, random_cutout, random_flip, random_mixup
 from lit_cifar.data.batches import Batch, BatchLoader, BatchSampler, InMemoryImages
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.data.normalization import Scale, pixel_statistics
+from lit_cifar.data.normalization import PixelSums, Scale
 from lit_cifar.data.sources import ImageSet
 from lit_cifar.data.splits import DEFAULT_SHARE, reduced_indices, split_indices
 from lit_cifar.utils.errors import UserError
@@ -194,7 +194,7 @@ def test_crop_shifts_images_whole() -> None:
 def test_standardize_uses_the_training_split_only() -> None:
     torch.manual_seed(0)
     images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8)
-    mean, std = pixel_statistics(images)
+    mean, std = PixelSums.of(images).statistics()
     torch.testing.assert_close(mean, images.float().mean(0))
     torch.testing.assert_close(std, images.float().std(0, unbiased=False), rtol=1e-5, atol=1e-4)
     scaled = Scale.fit("standardize", images)(images)
@@ -205,7 +205,7 @@ def test_standardize_uses_the_training_split_only() -> None:
 def test_the_sums_behind_the_scaling_are_exact() -> None:
     images = torch.full((600, 3, 32, 32), 255, dtype=torch.uint8)  # the largest squares there are
     images[:, 0] = 253
-    mean, std = pixel_statistics(images)
+    mean, std = PixelSums.of(images).statistics()
     assert mean.unique().tolist() == [253, 255]
     assert std.unique().tolist() == [0]
 

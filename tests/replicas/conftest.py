@@ -87,7 +87,8 @@ def both_ways(data_options: dict[str, Any], tmp_path: Path) -> Train:
         stacked_data = StackedDataModule(seeds=[replica.seed for replica in replicas], **data_options)
         stack = train_stack(make, replicas, stacked_data, max_epochs=max_epochs, patience=patience, **ON_CPU, **trainer)
         network: Any = made[0].network
-        last = [network.state_of(place) for place in range(network.replicas)]
+        stacked = network.each.state_dict()
+        last = [{name: tensor[place] for name, tensor in stacked.items()} for place in range(network.replicas)]
         alone = [
             _alone(
                 make(replica),

@@ -53,7 +53,7 @@ def test_the_state_of_a_replica_is_that_of_a_single_network() -> None:
     alone = [network("BatchNorm", seed) for seed in range(REPLICAS)]
     stack = StackedNetwork(alone, range(REPLICAS))
     for k, single in enumerate(alone):
-        state = stack.state_of(k)
+        state = {name: tensor[k] for name, tensor in stack.each.state_dict().items()}
         assert list(state) == list(single.state_dict())
         assert all(torch.equal(state[key], value) for key, value in single.state_dict().items())
 

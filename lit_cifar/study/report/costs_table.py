@@ -12,7 +12,8 @@ from lit_cifar.study.result import StudyResult
 
 def costs_table(result: StudyResult) -> Table:
     """A row for each run: its gain beside its parameters, seconds, and the way to the baseline's best loss."""
-    baseline, measure = reference(result)
+    baseline, column = reference(result)
+    measure = MEASURES[column]
     header = [
         "run",
         measure.label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def _drawn(kind: _Kind, evaluations: Evaluations, data_source: str) -> ReportFig
 def _with_more(seeds: Sequence[Evaluation]) -> str:
     """The scores of one MC sample and of all, as means over seeds."""
     curves, ends = [seed["samples"] for seed in seeds], (0, -1)
-    accuracy, nll = ([_mean([curve[score][k] for curve in curves]) for k in ends] for score in ("accuracy", "nll"))
+    accuracy, nll = ([fmean([curve[score][k] for curve in curves]) for k in ends] for score in ("accuracy", "nll"))
     return (
         f"accuracy {100 * accuracy[0]:.1f} % with 1 sample and {100 * accuracy[1]:.1f} % with "
         f"{curves[0]['samples'][-1]}, NLL {nll[0]:.3f} and {nll[1]:.3f}"
@@ -93,12 +94,8 @@ def _examples_alt(run: str, rows: Examples) -> str:
 
 def _both(seeds: Sequence[Evaluation], score: str) -> str:
     """A score without MC dropout and with it, as means over seeds."""
-    plain, mc = (_mean([seed["scores"][way][score] for seed in seeds]) for way in WAYS)
+    plain, mc = (fmean([seed["scores"][way][score] for seed in seeds]) for way in WAYS)
     return f"{plain:.3f} without MC dropout and {mc:.3f} with it"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 _KINDS = (
