@@ -19,6 +19,6 @@ def outcomes(checks: Iterable[Callable[[Subject], None]], subject: Subject) -> I
             reason = ""
         except ConformanceError as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's class does, the other checks go on
+        except Exception as error:  # noqa: BLE001 - user code may raise anything; the other checks go on
             reason = describe(error)
         yield (check.__doc__ or "").partition("\n")[0].rstrip("."), reason

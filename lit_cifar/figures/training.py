@@ -48,8 +48,8 @@ def learning_curves(
     shifts = offsets(by_run, 0.3)
     for name, seeds in by_run.items():
         for row, column in zip(axes, ("val/loss", "val/accuracy"), strict=True):
-            _mean_and_those_beyond(row[0], seeds, _epochs, column, styles[name], shifts[name])
-            _mean_and_those_beyond(row[1], seeds, _seconds, column, styles[name])
+            _mean_then_single_seeds(row[0], seeds, _epochs, column, styles[name], shifts[name])
+            _mean_then_single_seeds(row[1], seeds, _seconds, column, styles[name])
     losses = np.concatenate([history["val/loss"] for seeds in by_run.values() for history in seeds])
     axes[0, 0].set_ylabel(f"validation loss{_cut_off(axes[0, 0], losses, 2 * np.nanmedian(losses))}")
     axes[1, 0].set_ylabel("validation accuracy")
@@ -138,7 +138,7 @@ def _seconds(history: pd.DataFrame) -> Floats:
     return history["train/seconds"].to_numpy(float).cumsum()
 
 
-def _mean_and_those_beyond(
+def _mean_then_single_seeds(
     ax: Axes,
     seeds: Sequence[pd.DataFrame],
     x_of: Callable[[pd.DataFrame], Floats],

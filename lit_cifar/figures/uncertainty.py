@@ -161,7 +161,7 @@ def accuracy_by_samples(panels: Panels[SampleCurve], data_source: str) -> Figure
 
 
 PANEL_HEIGHT = {1: 4.6, 2: 3.4}
-"""Width in inches, by number of columns."""
+"""Height of a panel in inches, by number of columns."""
 
 
 def _grid(panels: int) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import csv_text, read_csv, write_text
 
 STUDY, ENVIRONMENT = "study.yaml", "environment.json"
-"""What was asked; and of whom: the study's name, the data, the machine and the versions."""
+"""The study's questions and runs; and its name, data, machine and versions."""
 
 RESULTS, EPOCHS, LAYERS, OTHER_RATES, TIMINGS, SEARCHES = (
     "results.csv",

@@ -43,7 +43,7 @@ def row_of(run: PlannedRun, folder: Path, work: Callable[[], Row]) -> Row:
         return failed(run, _reason(error))
 
 
-def give_up(run: PlannedRun, study_folder: Path, reason: str) -> Row:
+def fail_run(run: PlannedRun, study_folder: Path, reason: str) -> Row:
     """Write the row of a run whose process died."""
     row = failed(run, reason)
     keep(row, run, study_folder / run.folder)

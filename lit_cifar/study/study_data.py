@@ -17,7 +17,7 @@ from lit_cifar.utils.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class StudyData:
-    """Images that can be had.
+    """Available images.
 
     Args:
         arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size; the source is never `auto`.
@@ -74,7 +74,7 @@ def open_data(arguments: Mapping[str, Any]) -> StudyData:
         arguments: Arguments of CIFAR10DataModule, without seed, batch and validation size.
 
     Raises:
-        UserError: if the data can't be had.
+        UserError: If the data is not available.
     """
     source = CIFAR10DataModule(**arguments).source
     source.prepare()

@@ -97,7 +97,7 @@ def _fault(value: Any) -> str:
     if value.untyped_storage().nbytes() < value.nbytes:
         return "repeats its values, so it takes more memory than the file"
     if value.is_floating_point() and not value.isfinite().all():
-        return "has values that are NaN or infinite: the training blew up. Use an earlier checkpoint, such as best.ckpt"
+        return "has values that are NaN or infinite: training diverged. Use an earlier checkpoint, such as best.ckpt"
     return ""
 
 
@@ -127,7 +127,7 @@ def check_size(build: Build, state_dict: Mapping[str, Tensor], described: str) -
         raise UserError(
             f"The checkpoint is damaged: it describes {described:.200}, which has far more weights than the file."
         ) from None
-    except Exception:  # noqa: BLE001, S110 - building it in earnest will say what is wrong
+    except Exception:  # noqa: BLE001, S110 - the real build reports the error
         pass
     finally:
         hook.remove()

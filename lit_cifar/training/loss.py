@@ -176,7 +176,7 @@ def check_loss(loss: Loss, classes: int, *, soft: bool, extra: Extra = MappingPr
             targets = F.one_hot(labels, classes).float() if soft else labels
             total, terms = _total_and_terms(loss, takes, logits, targets, extra)
             is_mean = total.dim() == 0 and total.requires_grad
-    except Exception as error:  # anybody's code
+    except Exception as error:  # user code may raise anything
         raise UserError(f"loss={_name(loss)} fails for {kind}: {' '.join(str(error).split()):.200}") from error
     if not is_mean:
         raise UserError(f"loss={_name(loss)} must return one number that depends on the logits, as cross_entropy does.")

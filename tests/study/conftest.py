@@ -199,7 +199,7 @@ def study_result() -> StudyResult:
 @pytest.fixture(scope="session")
 def quick_result() -> StudyResult:
     """The same study, quick, on synthetic images."""
-    return make_result(make_study().quickly(), "synthetic shapes (CIFAR-10 could not be had)")
+    return make_result(make_study().quickly(), "synthetic shapes (CIFAR-10 is not available)")
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_auto_is_chosen_once_and_said_in_every_artifact(
     code, out, err = lit_cifar("compare", "--study", "tiny.yaml", "--data.source", "auto", *nowhere, "--workers", 0)
     assert code == 3, err
     assert err.count("SYNTHETIC IMAGES") == 1
-    name = "synthetic shapes (CIFAR-10 could not be had)"
+    name = "synthetic shapes (CIFAR-10 is not available)"
     folder = workspace / "logs/compare/tiny-synthetic"
     assert set(pd.read_csv(folder / "results.csv")["data_source"]) == {name}
     assert name in " ".join(out.split())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_cifar.data.sources.auto import REMARK, AutoSource
+from lit_cifar.data.sources.auto import FORMER_REMARK, REMARK, AutoSource
 from lit_cifar.data.sources.base import CIFAR10_CLASSES, IMAGE_SHAPE, ImageSet, Source, checked
 from lit_cifar.data.sources.chosen_classes import ChosenClasses
 from lit_cifar.data.sources.cifar10 import DEFAULT_URLS, CIFAR10Source
@@ -48,7 +48,7 @@ def settled(kind: str, source: Source) -> str:
 
 def without_remark(name: str) -> str:
     """The name of the images themselves, without the remark that they stand in for CIFAR-10."""
-    return name.replace(REMARK, "")
+    return name.removesuffix(REMARK).removesuffix(FORMER_REMARK)
 
 
 def open_source(

@@ -13,8 +13,11 @@ from lit_cifar.data.sources.download import QUICK, DownloadError, Patience
 from lit_cifar.data.sources.hugging_face import Copy, HuggingFaceSource
 from lit_cifar.utils.console import say
 
-REMARK = " (CIFAR-10 could not be had)"
+REMARK = " (CIFAR-10 is not available)"
 """What the name of the synthetic images ends with if they stand in for CIFAR-10."""
+
+FORMER_REMARK = " (CIFAR-10 could not be had)"
+"""What earlier versions wrote to a study's folder."""
 
 
 class AutoSource(Source):
@@ -61,7 +64,7 @@ class AutoSource(Source):
                 problems.append(str(error))
             else:
                 return source
-        say(_LOUDLY.format(error="\n".join(problems)))
+        say(_WARNING.format(error="\n".join(problems)))
         from lit_cifar.data.sources.synthetic import SyntheticSource
 
         return SyntheticSource()
@@ -88,7 +91,7 @@ class AutoSource(Source):
         return self.chosen.test()
 
 
-_LOUDLY = """\
+_WARNING = """\
 WARNING: training on SYNTHETIC IMAGES, not on CIFAR-10: results say nothing about CIFAR-10.
 {error}
 To wait for the download, however long it takes: source="cifar10"."""

@@ -92,7 +92,7 @@ class Source(ABC):
         """Download, decode and cache the images. Calling it again is quick and changes nothing.
 
         Raises:
-            UserError: if the images can't be had; the message says what to do.
+            UserError: If the images are not available; the message says what to do.
         """
 
     @abstractmethod

@@ -164,7 +164,7 @@ def _divided(files: Mapping[str, list[PictureFile]]) -> Files:
 
 
 def _folders(folder: Path) -> tuple[str, ...]:
-    """The names of the folders in a folder, sorted; hidden ones are passed over."""
+    """The names of the folders in a folder, sorted; hidden ones are skipped."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
@@ -199,4 +199,4 @@ Sort the pictures like this, or name another folder: data_dir=…"""
 def _unreadable(folder: Path, problems: dict[str, str]) -> str:
     first = "\n".join(f"  {path}: {reason}" for path, reason in list(problems.items())[:5])
     more = f"\n  … and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return f"{len(problems)} of the pictures in {folder} can't be read. Mend or delete them:\n{first}{more}"
+    return f"{len(problems)} of the pictures in {folder} can't be read. Repair or delete them:\n{first}{more}"

@@ -67,7 +67,7 @@ class HuggingFaceSource(CachedSource):
     Args:
         data_dir: Where `train-00000-of-00001.parquet` and `test-…` are, or go.
         copy: The expected copy.
-        rounds: How long to bear with the host.
+        rounds: Time limits of the download, round by round.
         wait: Seconds to wait for another process that is preparing the same images; -1 for as long as it takes.
     """
 

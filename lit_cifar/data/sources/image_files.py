@@ -108,7 +108,7 @@ def _with_channels(rgb: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def list_pictures(folder: Path) -> list[PictureFile]:
-    """The picture files in a folder and its sub-folders, sorted by path; hidden ones are passed over."""
+    """The picture files in a folder and its sub-folders, sorted by path; hidden ones are skipped."""
     return sorted(_walk(folder, "")) if folder.is_dir() else []
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import Row, finished
 from lit_cifar.study.plan import PlannedRun
-from lit_cifar.study.rows import give_up
+from lit_cifar.study.rows import fail_run
 from lit_cifar.study.run import Report, execute
 from lit_cifar.utils.console import say
 from lit_cifar.utils.warnings import one_report_of_system_errors, silence_lightning
@@ -52,7 +52,7 @@ def run_in_pool(runs: Sequence[PlannedRun], study_folder: Path, report: Report, 
                 message = worker.message()
                 if message is None:
                     pool[pool.index(worker)] = _Worker()
-                    message = _repeat_or_give_up(worker, left, deaths, study_folder)
+                    message = _retry_or_fail(worker, left, deaths, study_folder)
                 if isinstance(message, dict):
                     yield worker.run, message, True
                 elif message:
@@ -123,13 +123,13 @@ class _Worker:
         self.process.kill()
 
 
-def _repeat_or_give_up(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
+def _retry_or_fail(dead: _Worker, left: deque[PlannedRun], deaths: Counter[str], folder: Path) -> Row | None:
     """Queue the run of a dead worker again. Returns its row if it was finished or has failed too often."""
     if (result := finished(dead.run, folder)) and not result.changed:
         return result.row
     deaths[dead.run.label] += 1
     if deaths[dead.run.label] == TRIES:
-        return give_up(dead.run, folder, f"{dead.death()}, {TRIES} times.")
+        return fail_run(dead.run, folder, f"{dead.death()}, {TRIES} times.")
     say(f"{dead.run.label}: {dead.death()}. It is tried again.")
     left.append(dead.run)
     return None

@@ -57,7 +57,7 @@ def _search(
     for run in runs:
         try:
             row = search_in_stacks(run, study_folder, report, replicas=replicas)
-        except Exception as error:  # noqa: BLE001 - anybody's network
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             say(f"{run.name}: not searched in stacks: {reason_of(error)}")
             left.append(run)
         else:
@@ -89,7 +89,7 @@ def _train(stack: StackOfRuns, report: Report) -> Sequence[TrainedReplica] | str
     """
     try:
         return stack.train(report)
-    except Exception as error:  # noqa: BLE001 - anybody's network
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
         if not is_out_of_memory(error):
             return reason_of(error)
         return None if len(stack.runs) > 1 else "one network doesn't fit into memory."

@@ -19,7 +19,7 @@ from lit_cifar.utils.errors import UserError
 
 NOBODY = "http://127.0.0.1:9/cifar-10-python.tar.gz"
 IMPATIENT = Patience(silence=0.3, total=1, trial=0.1)
-SUBSTITUTE = "drawn images (CIFAR-10 could not be had)"
+SUBSTITUTE = "drawn images (CIFAR-10 is not available)"
 
 
 class Drawn(Source):
