@@ -1,12 +1,13 @@
 """Fill pages from the records in docs/results/, or check that they say what these give.
 
-`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Parts of three
+`python .ci/results_page.py` writes tables, answers and figures, `--check` compares the texts only. Parts of four
 kinds, which end at `<!-- end -->`, are made from `docs/results/NAME/`, which `lit-cifar judge FOLDER --keep` writes:
 
 - `<!-- record NAME -->`: the whole study, with its figures;
 - `<!-- answers NAME 2,3 -->`: the answers to its second and third question, or to all if no numbers are given. The
   figure of all answers follows that to the first question, so that a page shows it once;
-- `<!-- list NAME 2,3 -->`: the answers alone.
+- `<!-- list NAME 2,3 -->`: the answers alone;
+- `<!-- status NAME -->`: how many of its questions are answered, within a line.
 
 A study without a record is said not to have been run.
 """
@@ -28,7 +29,7 @@ from lit_cifar.study.result import StudyResult
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("results.md", "chapter11.md", "exercise.md", "../README.md")
-PART = re.compile(r"(<!-- (record|answers|list) (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (record|answers|list|status) (\S+)(?: (\S+))? -->(\n?)).*?(<!-- end -->)", re.DOTALL)
 HEADING = re.compile(r"^## (.+)\n(?:(?!## ).*\n)*?<!-- record (\S+) -->", re.MULTILINE)
 FIGURE = re.compile(r"\n\n!\[[^\n]*")
 
@@ -51,6 +52,12 @@ class Kept:
         figure = [self.shown(figure) for figure in self.figures[:1] if 1 in numbers]
         more = f"Runs, costs and figures: [results]({self.link})."
         return "\n\n".join([published_answers(self.result, numbers), *figure, more])
+
+    def status(self) -> str:
+        """How many of its questions are answered."""
+        answers = self.result.answers
+        answered = sum(answer.verdict.settled for answer in answers)
+        return f"{answered} of {len(answers)} answered"
 
     def shown(self, figure: ReportFigure) -> str:
         """The line that shows a figure."""
@@ -85,15 +92,18 @@ def filled(page: str, studies: Mapping[str, Kept]) -> str:
     """The page with its parts made anew."""
 
     def part(found: re.Match[str]) -> str:
-        start, kind, name, numbers, end = found.groups()
+        start, kind, name, numbers, newline, end = found.groups()
         if (study := studies.get(name)) is None:
-            text = f"Not yet run in full: `lit-cifar compare --study {name}`."
+            command = f"Not yet run in full: `lit-cifar compare --study {name}`."
+            text = "not yet run in full" if kind == "status" else command
         elif kind == "record":
             text = study.record()
+        elif kind == "status":
+            text = study.status()
         else:
             asked = range(1, len(study.result.answers) + 1) if numbers is None else [int(n) for n in numbers.split(",")]
             text = study.answers(asked) if kind == "answers" else published_answers(study.result, asked)
-        return f"{start}{text}\n{end}"
+        return f"{start}{text}{newline}{end}"
 
     return PART.sub(part, page)
 

@@ -36,6 +36,7 @@ Text.
 <!-- end -->
 """
 CHAPTER = "# Chapter\n\n<!-- answers tiny 1 -->\n<!-- end -->\n\n<!-- answers other -->\nOld.\n<!-- end -->\n\nEnd.\n"
+TABLE = "\n| tiny | <!-- status tiny --><!-- end --> |\n| other | <!-- status other -->Old.<!-- end --> |\n"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "docs"
     write_record(findings(), folder / "results/tiny")
     (folder / "results.md").write_text(PAGE)
-    (folder / "chapter11.md").write_text(CHAPTER)
+    (folder / "chapter11.md").write_text(CHAPTER + TABLE)
     (folder / "exercise.md").write_text("# Exercise\n")
     (tmp_path / "README.md").write_text("<!-- list tiny 1 -->\n<!-- end -->\n")
     return folder
@@ -131,6 +132,8 @@ def test_a_record_gives_other_pages_its_answers(results_page: ModuleType, docs: 
         page,
     ), page
     assert "Not yet run in full: `lit-cifar compare --study other`.\n<!-- end -->\n\nEnd." in page
+    assert "| tiny | <!-- status tiny -->1 of 1 answered<!-- end --> |\n" in page
+    assert "| other | <!-- status other -->not yet run in full<!-- end --> |\n" in page
     assert (docs / "../README.md").read_text(encoding="utf-8") == (
         "<!-- list tiny 1 -->\n- Is new better? **Yes**: +3.75 points [+2.40, +5.10] (4 seeds).\n<!-- end -->\n"
     )
