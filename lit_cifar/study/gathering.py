@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ def read_findings(folder: Path, study: Study | None = None) -> Findings:
     if not (folder / "runs").is_dir():
         return read_record(folder, study)
     asked, facts = description(folder) or _of_an_earlier_version(folder, study)
-    return _gathered(folder, study or asked, facts)
+    return gathered(folder, study or asked, facts)
 
 
 def _of_an_earlier_version(folder: Path, study: Study | None) -> tuple[Study, dict[str, Any]]:
@@ -68,7 +68,14 @@ def _protocol(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _gathered(folder: Path, study: Study, facts: dict[str, Any]) -> Findings:
+def gathered(folder: Path, study: Study, facts: Mapping[str, Any]) -> Findings:
+    """The results of the runs in a study's folder.
+
+    Args:
+        folder: The folder.
+        study: The study.
+        facts: The `data`, `command` and `environment` to name.
+    """
     planned = plan_runs(study, {})
     found = _rows(planned, folder)
     ok = [(run, row) for run, row in found if row["status"] == "ok"]

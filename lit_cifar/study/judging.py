@@ -24,10 +24,11 @@ def judged(findings: Findings, looks: Sequence[Look]) -> StudyResult:
     results = results[(results["seed"] < seeds) & results["run"].isin(study.runs)]
     kept = set(zip(results["run"], results["seed"], strict=True))
     histories = {key: epochs for key, epochs in findings.histories.items() if key in kept}
+    evaluations = {key: found for key, found in findings.evaluations.items() if key in kept}
     answers = answer_questions(study, results, histories, looks, findings.timings)
     parts = {part.name: getattr(findings, part.name) for part in fields(Findings)}
     return StudyResult(
-        **{**parts, "results": results, "histories": histories, "looks": looks},
+        **{**parts, "results": results, "histories": histories, "evaluations": evaluations, "looks": looks},
         summary=summarize(results),
         answers=with_firmness(answers, findings),
     )

@@ -32,8 +32,12 @@ RESERVED_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("
 
 
 Neighbour = Literal["half", "double"]
+Kind = Literal["train", "search", "timing"] | Neighbour
 RATE_FACTORS: Mapping[Neighbour, float] = {"half": 0.5, "double": 2.0}
 """The learning rates beside the chosen one at which an answer is checked."""
+
+KINDS_OF_A_RUN: Sequence[Kind] = ("train", "timing", *RATE_FACTORS)
+"""What is done at the learning rate of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class PlannedRun:
     protocol: Protocol
     callbacks: Sequence[Mapping[str, Any]] = ()
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    kind: Literal["train", "search", "timing"] | Neighbour = "train"
+    kind: Kind = "train"
     made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -1,4 +1,4 @@
-"""Conduct a study from its plan to its report; calling it again continues where it stopped."""
+"""Run a study from its plan to its report. Calling it again continues where it stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from lit_cifar.study import timing
 from lit_cifar.study.answers import answer_questions
 from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
+from lit_cifar.study.environment import environment
 from lit_cifar.study.folders import alone_in, claim
+from lit_cifar.study.gathering import gathered
 from lit_cifar.study.judging import judged
 from lit_cifar.study.looking import look_until_settled
 from lit_cifar.study.looks import Look
@@ -47,7 +49,7 @@ def conduct(
         study: The study.
         data: The images, of `open_data`.
         folder: The study's folder.
-        engine: What does the runs.
+        engine: Executes the runs.
         command: What was typed, for the report.
         console: Where people see how it goes.
         fresh: Whether to repeat finished runs whose data or code has changed since.
@@ -66,9 +68,10 @@ def conduct(
     console.print(f"Data: {data.name}. Folder: {folder}", highlight=False, markup=False)
     with alone_in(folder):
         claim(folder, study, data)
-        describe(study, folder, data_source=data.name, data_fingerprint=data.fingerprint, command=command)
         session = Session(study, data, folder, engine=engine, console=console, fresh=fresh, clock=clock)
         _search(session)
+        session.check_finished_runs()  # before anything says that they were asked for what is asked now
+        describe(study, folder, data_source=data.name, data_fingerprint=data.fingerprint, command=command)
         _time_runs(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
         _vary_rates(session, looks)
@@ -128,7 +131,8 @@ def check_runs(study: Study) -> None:
 
 def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResult:
     """Answer the study's questions from the seeds of its last look, and write tables, figures and the report."""
-    result = judged(session.findings(command), looks)
+    facts = {"data": session.data.name, "command": command, "environment": environment()}
+    result = judged(gathered(session.folder, session.study, facts), looks)
     write_text(session.folder / "summary.csv", csv_text(result.summary))
     write_report(result, session.folder)
     return result

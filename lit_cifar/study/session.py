@@ -1,47 +1,40 @@
-"""A study at work in its folder: it does runs in any number of steps, and gathers what they have found."""
+"""A study at work in its folder: it executes runs in any number of steps."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pandas as pd
 from rich.console import Console
 
 from lit_cifar.study import timing
-from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.clock import Clock
-from lit_cifar.study.engines.base import Engine, check_unchanged, run_all, run_here
-from lit_cifar.study.environment import environment
+from lit_cifar.study.engines.base import Engine, check_unchanged, drop_changed, run_all, run_here
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
 from lit_cifar.study.plan import RATE_FACTORS, Neighbour, PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.progress import StudyProgress
-from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Study
 from lit_cifar.study.study_data import StudyData
 from lit_cifar.study.timing import in_turn, timings_table
 from lit_cifar.utils.files import csv_text, write_text
-
-Left = TypeVar("Left")
 
 RunKey = tuple[str, int]
 """A run's name and seed."""
 
 
 class Session:
-    """The runs of a study that are wanted so far, and their results.
+    """The runs of a study that are wanted so far, and their rows.
 
-    Call `search` first, then `run` as often as needed; runs that are finished are not repeated.
+    Call `search` first, then `check_finished_runs`, then `run` as often as needed. Finished runs are not repeated.
 
     Args:
         study: The study.
         data: The images.
         folder: The study's folder.
-        engine: What does the runs.
+        engine: Executes the runs.
         console: Where people see how it goes.
         fresh: Whether to repeat finished runs whose data or code has changed since.
         clock: The time budget.
@@ -72,7 +65,7 @@ class Session:
             for name, run in study.runs.items()
         }
         self._done: dict[RunKey, PlannedRun] = {}
-        self._beside: list[tuple[PlannedRun, Row]] = []  # at other rates, or timed: they are no rows of results.csv
+        self._timed: list[Row] = []
         adopt_former_folders(study.runs, folder)
 
     def search(self) -> None:
@@ -96,15 +89,24 @@ class Session:
         planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
         self._do([run for run in planned if (run.name, run.seed) not in self._done], keep=True)
 
+    def check_finished_runs(self) -> None:
+        """Check that finished runs fit today's settings, data and code. With `fresh`, those that don't are dropped.
+
+        Raises:
+            UserError: If they don't fit, and `fresh` is false.
+        """
+        planned = self.prepared(plan_runs(self.study, self.data.arguments))
+        if self.fresh:
+            drop_changed(planned, self.folder)
+        else:
+            check_unchanged(planned, self.folder)
+
     def time_alone(self, names: Iterable[str]) -> None:
         """Time some runs, one after the other in this process; `timings` has what they take.
 
         Raises:
             OutOfTime: If the time budget is over; the rounds that are finished are kept.
         """
-        if not self.fresh:  # before it takes minutes, not after
-            seeds = range(self.study.most_seeds)
-            check_unchanged(self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds)), self.folder)
         planned = plan_runs(self.study, self.data.arguments, seeds=range(timing.ROUNDS), names=names)
         rounds = [replace(run, kind="timing") for run in self.prepared(planned)]
         self._do(in_turn(rounds), engine=run_here)
@@ -112,45 +114,17 @@ class Session:
     @property
     def timings(self) -> pd.DataFrame:
         """The rounds in which runs were timed alone, a row each."""
-        return timings_table(row for run, row in self._beside if run.kind == "timing")
+        return timings_table(self._timed)
 
     def vary_rates(self, *, seeds: Iterable[int], names: Iterable[str]) -> None:
-        """Repeat some runs at half and at double their learning rates; `varied` has what they find.
+        """Repeat some runs at half and at double their learning rates, for those seeds that they have.
 
         Raises:
             OutOfTime: If the time budget is over; the runs that are finished are kept.
         """
         planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=seeds, names=names))
-        ok = [run for run in planned if self.rows[run.name, run.seed]["status"] == "ok"]
+        ok = [run for run in planned if self.rows.get((run.name, run.seed), {}).get("status") == "ok"]
         self._do([self._at_rate(run, neighbour) for run in ok for neighbour in RATE_FACTORS])
-
-    def findings(self, command: str) -> Findings:
-        """Everything that was found."""
-        return Findings(
-            study=self.study,
-            results=self.results,
-            histories=self.histories,
-            data_source=self.data.name,
-            command=command,
-            searches=self.searches,
-            varied=self.varied,
-            timings=self.timings,
-            evaluations=self.evaluations,
-            examples=self.examples,
-            environment=environment(),
-        )
-
-    @property
-    def varied(self) -> dict[Neighbour, tuple[pd.DataFrame, dict[RunKey, pd.DataFrame]]]:
-        """The rows and the epochs of the runs at half and at double the learning rate."""
-        by_rate = {kind: [(run, row) for run, row in self._beside if run.kind == kind] for kind in RATE_FACTORS}
-        return {
-            kind: (
-                pd.DataFrame([row for _, row in found], columns=None if found else ["run", "seed", "status"]),
-                {(run.name, run.seed): history(run, self.folder) for run, _ in found},
-            )
-            for kind, found in by_rate.items()
-        }
 
     def prepared(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         """The runs with the learning rates found for them, and what they are made from."""
@@ -171,31 +145,6 @@ class Session:
     def histories(self) -> dict[RunKey, pd.DataFrame]:
         """The epochs of each run that was done, by its name and seed."""
         return {(run.name, run.seed): history(run, self.folder) for run in self.runs}
-
-    @property
-    def searches(self) -> dict[str, Any]:
-        """The learning-rate curve of each run whose search succeeded."""
-        found = {run.name: run.folder for run in plan_searches(self.study, {}) if run.name in self.learning_rates}
-        return {
-            name: json.loads((self.folder / path / "lr_find.json").read_text(encoding="utf-8"))
-            for name, path in found.items()
-        }
-
-    def left_by_runs(self, read: Callable[[Path], Left | None]) -> dict[RunKey, Left]:
-        """What `read` finds in the folders of the runs that didn't fail, by their names and seeds."""
-        succeeded = [run for run in self.runs if self.rows[run.name, run.seed]["status"] == "ok"]
-        found = {(run.name, run.seed): read(self.folder / run.folder) for run in succeeded}
-        return {key: left for key, left in found.items() if left is not None}
-
-    @property
-    def evaluations(self) -> dict[RunKey, Any]:
-        """The test results of each run. Runs of old folders have none."""
-        return self.left_by_runs(read_evaluation)
-
-    @property
-    def examples(self) -> dict[str, Any]:
-        """Images with their predictions, by the run's name."""
-        return {name: rows for (name, _), rows in self.left_by_runs(read_examples).items()}
 
     def _made(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         return [replace(run, made_from=self._made_from[run.name]) for run in runs]
@@ -219,8 +168,8 @@ class Session:
             ):
                 progress.finished(run, row, here=here)
                 rows.append(row)
-                if run.kind in RATE_FACTORS or run.kind == "timing":
-                    self._beside.append((run, row))
+                if run.kind == "timing":
+                    self._timed.append(row)
                 if keep:
                     self._done[run.name, run.seed] = run
                     self.rows[run.name, run.seed] = {**row, "data_source": self.data.name}

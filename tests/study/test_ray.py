@@ -157,7 +157,13 @@ def on_cluster(
             workers=1,
             replicas=replicas,
         )
-        rows = sorted((row for _, row, _ in done), key=lambda row: row["seed"])
+        rows = []
+        for run, row, _ in done:  # a study may stop at any row: the others of its task mustn't be lost
+            task = next(labels for labels in reversed(cluster.tasks) if run.label in labels)
+            files = [workspace / folder / other.folder / "result.json" for other in runs if other.label in task]
+            assert all(file.is_file() for file in files)
+            rows.append(row)
+        rows.sort(key=lambda row: row["seed"])
         assert [row["seed"] for row in rows] == [0, 1, 2]
         assert all(row["status"] == "ok" for row in rows)
         assert all((workspace / folder / run.folder / "result.json").is_file() for run in runs)

@@ -92,6 +92,50 @@ def test_a_study_that_was_stopped_before_all_seeds_were_repeated_claims_nothing(
     assert touchy.firmness is None
 
 
+def test_runs_of_answered_questions_are_repeated_with_the_seeds_that_they_have(
+    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    name = "a run whose long name makes its seeds differ"
+    monkeypatch.setitem(BEST, name, (0.49, 0.01))
+    asked = Question(ask="Is it better?", treatment=name, baseline="ELU")
+    runs = {**study.runs, name: study.runs["ELU"]}
+    longer = study.model_copy(
+        update={"runs": runs, "questions": [*study.questions, asked], "sensitivity": 6, "max_seeds": 6}
+    )
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
+    console = Console(file=io.StringIO())
+    result = runner.conduct(longer, data, tmp_path / "s", engine=made_up, command="", console=console)
+    steady, _, unsettled = result.answers
+    assert (unsettled.verdict.settled, result.looks[-1].seeds) == (False, 6)
+    assert len(result.results[result.results["run"] == "steady"]) == 4  # it was settled at the first look
+    assert steady.firmness is not None
+    assert (steady.firmness.firm, steady.firmness.seeds) == (True, 4)
+    assert unsettled.firmness is None
+
+
+def test_old_results_are_gone_while_a_study_is_repeated(
+    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    data = open_data({"source": "folder", "data_dir": str(pictures)})
+    console = Console(file=io.StringIO())
+    runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+    assert len(list((tmp_path / "s").rglob("result.json"))) == 4 * 3 + 3 * 3 * 2
+
+    def interrupted(runs: Sequence[PlannedRun], folder: Path, report: Report) -> Iterator[FinishedRun]:
+        yield from made_up(runs[:2], folder, report)
+        raise KeyboardInterrupt
+
+    changed = study.model_copy(update={"protocol": study.protocol.model_copy(update={"max_epochs": 7})})
+    with pytest.raises(KeyboardInterrupt):
+        runner.conduct(changed, data, tmp_path / "s", engine=interrupted, command="", console=console, fresh=True)
+    found = read_findings(tmp_path / "s")
+    assert found.study.protocol.max_epochs == 7
+    assert list(found.results["run"]) == ["steady", "touchy"]
+    assert not any(len(rows) for rows, _ in found.varied.values())
+
+
 def test_without_sensitivity_nothing_is_repeated_or_claimed(
     study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

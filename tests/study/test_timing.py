@@ -77,9 +77,11 @@ def test_runs_of_questions_about_seconds_are_timed_once(
     assert code == 0, err
     assert {path: path.stat().st_mtime_ns for path in timed} == timed
     assert [line for line in again.splitlines() if line.startswith("Q")] == [first, second, third]
+    described = {name: Path("s", name).read_bytes() for name in ("study.yaml", "environment.json")}
     code, _, err = lit_cifar(*arguments, "--max_epochs", 2)  # refused before anything is timed
     assert code == 1
     assert "Changed since: the settings of ELU, dropout, other." in err
+    assert {name: Path("s", name).read_bytes() for name in described} == described  # judge reads them
     assert lit_cifar("judge", "s", "--keep", "record")[0] == 0
     table = pd.read_csv("record/timings.csv")
     assert table.groupby("run")["round"].apply(list).to_dict() == {"ELU": [*range(3)], "dropout": [*range(3)]}

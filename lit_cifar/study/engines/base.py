@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lit_cifar.study.finished import Row, changed_since, finished
-from lit_cifar.study.plan import PlannedRun
+from lit_cifar.study.plan import KINDS_OF_A_RUN, PlannedRun
 from lit_cifar.study.run import Report, execute
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.warnings import silence_lightning
@@ -51,6 +52,17 @@ def check_unchanged(runs: Sequence[PlannedRun], study_folder: Path) -> None:
         UserError: If they don't.
     """
     _refuse([(run, changed) for run in runs if (changed := changed_since(run, study_folder))], study_folder)
+
+
+def drop_changed(runs: Sequence[PlannedRun], study_folder: Path) -> None:
+    """Drop the rows of finished runs that don't fit today's settings, data and code, and of their repeats.
+
+    A study that is interrupted while it repeats them then has no old results beside its new ones.
+    """
+    for run in runs:
+        if changed_since(run, study_folder):
+            for kind in KINDS_OF_A_RUN:
+                (study_folder / replace(run, kind=kind).folder / "result.json").unlink(missing_ok=True)
 
 
 def run_here(runs: Sequence[PlannedRun], study_folder: Path, report: Report) -> Iterator[FinishedRun]:

@@ -90,13 +90,12 @@ def run_on_cluster(
         tasks.submit(runs, replicas=size, on_gpus=has_gpus and size > 0)
         while tasks.running:
             for group, found in tasks.finished():
-                for run in group:
-                    if run.label in found:
-                        row, archive = found[run.label]
-                        shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # left by an interrupted attempt
-                        unpack(archive, study_folder)
-                        yield run, row, True
                 tasks.submit([run for run in group if run.label not in found], replicas=0)
+                done = [run for run in group if run.label in found]
+                for run in done:  # all before the first `yield`, at which a study may stop
+                    shutil.rmtree(study_folder / run.folder, ignore_errors=True)  # left by an interrupted attempt
+                    unpack(found[run.label][1], study_folder)
+                yield from ((run, found[run.label][0], True) for run in done)
         tasks.pass_on_messages()
 
 
