@@ -39,8 +39,12 @@ def effect_cell(measure: Measure, comparison: Comparison) -> Cell:
     mean, low, high = comparison.mean, comparison.low, comparison.high
     if comparison.scale == "difference" or mean != mean:
         return difference_cell(measure, mean, low, high)
-    interval = f"[{low:.3f}, {high:.3f}]" if low == low else ""
-    return Cell(f"× {mean:.3f}", interval, mean)
+    interval = f"[{_ratio(low)}, {_ratio(high)}]" if low == low else ""
+    return Cell(f"× {_ratio(mean)}", interval, mean)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.3g}"
 
 
 def difference_cell(measure: Measure, mean: float, low: float, high: float) -> Cell:
