@@ -143,7 +143,10 @@ def test_compare_gives_tables_and_pictures(data: lit_cifar.CIFAR10DataModule) ->
     assert found.verdicts.loc[0, "effect"] == pytest.approx(difference, abs=1e-5)  # rows are rounded
     assert found.report.is_file()
     assert "Is wide better than thin?" in repr(found)
-    assert found._repr_html_().count("<img") == 2
+    html = found._repr_html_()
+    assert html.count("<img") == 2
+    assert f"{100 * difference:+.2f} points".replace("-", "−") in html
+    assert "<th>test accuracy</th>" in html
 
 
 class Mine(variants.DenseVariant):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -16,12 +16,13 @@ from rich.console import Console
 
 import variants
 from lit_cifar.api.arguments import as_data
-from lit_cifar.api.notebook import LastLine, Shown, in_notebook
+from lit_cifar.api.notebook import LEFT, LastLine, Shown, in_notebook
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.folders import default_folder
+from lit_cifar.study.report.text_tables import answers_table, runs_table
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.runner import check_runs, conduct
 from lit_cifar.study.schema import Changes, Protocol, Run, Study
@@ -32,7 +33,6 @@ from lit_cifar.utils.errors import UserError
 from variants import Variant
 
 SHOWN = ("paired_differences", "learning_curves")
-COLUMNS = ("run", "lr", "seeds", "failed", "test_acc", "mc_test_acc", "val_acc", "best_epoch")
 PROTOCOL_OF_DATA = ("batch_size", "val_size", "train_size")
 """Arguments of CIFAR10DataModule that a study's protocol decides."""
 
@@ -50,6 +50,7 @@ class Comparison(Shown):
         verdicts: One row per question: the verdict, the difference or ratio with its interval, the corrected p-value.
         data_source: Name of the data.
         folder: The study's folder.
+        texts: The answers, and the runs with their scores, as tables of text; a notebook shows them.
     """
 
     results: pd.DataFrame
@@ -57,6 +58,7 @@ class Comparison(Shown):
     verdicts: pd.DataFrame
     data_source: str
     folder: Path
+    texts: Sequence[pd.DataFrame] = field(repr=False)
 
     @property
     def report(self) -> Path:
@@ -68,9 +70,8 @@ class Comparison(Shown):
         return f"{self.data_source}\n{shown.to_string(index=False)}\nReport: {self.report}"
 
     def _html(self) -> str:
-        columns = [name for name in COLUMNS if name in self.summary]
-        tables = [table.round(4).to_html(index=False) for table in (self.verdicts, self.summary[columns]) if len(table)]
-        return f"<p>{escape(self.data_source)}</p>{''.join(tables)}"
+        tables = "".join(table.to_html(index=False, justify="left") for table in self.texts if len(table))
+        return f"<p>{escape(self.data_source)}</p>{tables.replace('<td>', f'<td {LEFT}>')}"
 
     def _pictures(self) -> Mapping[str, bytes]:
         paths = [self.folder / "figures" / f"{name}.png" for name in SHOWN]
@@ -139,7 +140,8 @@ def compare(
     result = conduct(
         study, images, folder, engine=engine, command=command, console=console, minutes=minutes, fresh=fresh
     )
-    return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder)
+    texts = (answers_table(result.answers), runs_table(result))
+    return Comparison(result.results, result.summary, verdicts(result), result.data_source, folder, texts)
 
 
 def _console(progress: bool) -> Console:
