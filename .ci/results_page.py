@@ -28,7 +28,10 @@ from lit_cifar.study.report.published import published_answers, published_figure
 from lit_cifar.study.result import StudyResult
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("results.md", "chapter11.md", "exercise.md", "../README.md")
+RECORD_PAGES = ("results.md", "students.md")
+"""The pages that show whole studies."""
+
+PAGES = (*RECORD_PAGES, "chapter11.md", "exercise.md", "../README.md")
 PART = re.compile(r"(<!-- (record|answers|list|status) (\S+)(?: (\S+))? -->(\n?)).*?(<!-- end -->)", re.DOTALL)
 HEADING = re.compile(r"^## (.+)\n(?:(?!## ).*\n)*?<!-- record (\S+) -->", re.MULTILINE)
 FIGURE = re.compile(r"\n\n!\[[^\n]*")
@@ -75,15 +78,19 @@ def kept(docs: Path, *, draw: bool) -> dict[str, Kept]:
         draw: Whether to draw the figures, which takes a while.
 
     Raises:
-        SystemExit: If a study is kept that docs/results.md has no part for.
+        SystemExit: If a study is kept that no page has a part for.
     """
-    headings = {name: heading for heading, name in HEADING.findall((docs / "results.md").read_text(encoding="utf-8"))}
+    headings = {
+        name: (page, re.sub(r"[^a-z0-9]+", "-", heading.lower()))
+        for page in RECORD_PAGES
+        for heading, name in HEADING.findall((docs / page).read_text(encoding="utf-8"))
+    }
     studies = {}
     for folder in sorted(path for path in (docs / "results").glob("*") if path.is_dir()):
         name, result = folder.name, judge_again(read_record(folder))
         if name not in headings:
-            raise SystemExit(f"docs/results.md has no part <!-- record {name} --> below a heading.")
-        link = f"results.md#{re.sub(r'[^a-z0-9]+', '-', headings[name].lower())}"
+            raise SystemExit(f"{' and '.join(RECORD_PAGES)} have no part <!-- record {name} --> below a heading.")
+        link = "#".join(headings[name])
         studies[name] = Kept(name, result, published_figures(result) if draw else (), link)
     return studies
 

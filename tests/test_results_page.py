@@ -90,6 +90,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "results.md").write_text(PAGE)
     (folder / "chapter11.md").write_text(CHAPTER + TABLE)
     (folder / "exercise.md").write_text("# Exercise\n")
+    (folder / "students.md").write_text("# Students\n")
     (tmp_path / "README.md").write_text("<!-- list tiny 1 -->\n<!-- end -->\n")
     return folder
 
@@ -165,7 +166,7 @@ def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monke
 
 def test_a_study_without_a_part_is_an_error(results_page: ModuleType, docs: Path) -> None:
     (docs / "results.md").write_text("# Results\n")
-    with pytest.raises(SystemExit, match="no part <!-- record tiny --> below"):
+    with pytest.raises(SystemExit, match=r"students\.md have no part <!-- record tiny --> below"):
         results_page.main([], docs)
 
 

@@ -134,7 +134,7 @@ def _add_machine_options(parser: OneLineErrorParser) -> None:
         help="Train up to so many seeds of a run side by side, as one stacked network; 0: each by itself. "
         "Default: as many as its memory takes on a GPU, 0 on a CPU.",
     )
-    add("--ray", type=str, help="Do the runs on a Ray cluster: its address, auto, or local to start one here.")
+    add("--ray", type=str, help="Execute the runs on a Ray cluster: its address, auto, or local to start one here.")
     add("--output", type=str, help="Folder of the study. Default: logs/compare/<study>, with the data's name.")
     add(
         "--fresh",

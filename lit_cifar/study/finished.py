@@ -63,7 +63,7 @@ def finished(run: PlannedRun, study_folder: Path) -> Finished | None:
         return None
     reading = folder / "result.json"
     try:
-        result = _Result.model_validate(json.loads(reading.read_text(encoding="utf-8")))
+        result = _read(reading)
         if result.row["status"] != "ok":
             return None
         for reading in _files(run, folder):
@@ -78,7 +78,7 @@ def changed_since(run: PlannedRun, study_folder: Path) -> tuple[str, ...]:
     """Those of `plan`, `data` and `code` that have changed since a run was finished; none if it has to be repeated."""
     path = study_folder / run.folder / "result.json"
     try:
-        result = _Result.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        result = _read(path)
     except DAMAGED:
         return ()
     return tuple(_changed(result, run)) if result.row["status"] == "ok" else ()
@@ -88,7 +88,7 @@ def kept_row(run: PlannedRun, study_folder: Path) -> Row | None:
     """The row of a run that is finished or has failed; None if there is none, or the file is damaged."""
     path = study_folder / run.folder / "result.json"
     try:
-        return _Result.model_validate(json.loads(path.read_text(encoding="utf-8"))).row if path.is_file() else None
+        return _read(path).row if path.is_file() else None
     except DAMAGED as error:
         say(f"{run.label}: {path} is damaged ({_in_a_line(error)}). The run is left out.")
         return None
@@ -145,6 +145,10 @@ class _Result(BaseModel):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{column} is {value!r}, not a number")
         return row
+
+
+def _read(path: Path) -> _Result:
+    return _Result.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _changed(result: _Result, run: PlannedRun) -> Iterator[str]:

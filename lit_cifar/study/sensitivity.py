@@ -32,10 +32,12 @@ def with_firmness(answers: Sequence[Answer], findings: Findings) -> list[Answer]
 def _firmness(answer: Answer, findings: Findings) -> Firmness | None:
     """The firmness of an answer; None if it has none, or if fewer seeds were repeated than the study wants."""
     question, varied = answer.question, findings.varied
+    if not answer.verdict.settled or not answer.by_seeds or set(varied) != set(RATE_FACTORS):
+        return None
     runs = list(dict.fromkeys((question.treatment, question.baseline)))
-    seeds = min((_seeds_of(found, run) for found, _ in varied.values() for run in runs), default=0)
+    seeds = min(_seeds_of(found, run) for found, _ in varied.values() for run in runs)
     wanted = min(max(1, findings.study.sensitivity), *(_seeds_of(findings.results, run) for run in runs))
-    if not answer.verdict.settled or not answer.by_seeds or set(varied) != set(RATE_FACTORS) or not 0 < wanted <= seeds:
+    if not 0 < wanted <= seeds:
         return None
     combinations = [dict(zip(runs, rates, strict=True)) for rates in product((None, *RATE_FACTORS), repeat=len(runs))]
     fails = [_in_words(rates) for rates in combinations if not _stands(answer, findings, rates, seeds)]

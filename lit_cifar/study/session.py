@@ -81,7 +81,7 @@ class Session:
                 self.console.print(kept, style="bold", highlight=False, markup=False)
 
     def run(self, *, seeds: Iterable[int], names: Iterable[str] | None = None) -> None:
-        """Do the runs of some seeds that this session hasn't done; `names` leaves out the others of the study's runs.
+        """Execute the runs of some seeds that this session hasn't done; `names` leaves out the study's other runs.
 
         Raises:
             OutOfTime: If the time budget is over; the runs that are finished are kept.
