@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import pytest
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.record import read_record, write_record
 from lit_cifar.study.report import figures
+from lit_cifar.study.report.published import published_text
 from lit_cifar.study.result import Findings
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.shipped import shipped_studies
@@ -162,6 +164,14 @@ def test_a_changed_number_is_noticed(results_page: ModuleType, docs: Path, monke
     table = docs / "results/tiny/results.csv"
     table.write_text(table.read_text().replace("0.52", "0.53"))
     assert results_page.main(["--check"], docs) == 1
+
+
+def test_a_study_without_questions_has_its_runs_alone() -> None:
+    asked = findings()
+    text = published_text(judge_again(replace(asked, study=asked.study.model_copy(update={"questions": []}))))
+    assert "| old | 0.001 | 4 | 50.8 % [49.2,&nbsp;52.3] |" in text
+    assert "question" not in text
+    assert "confidence" not in text
 
 
 def test_a_study_without_a_part_is_an_error(results_page: ModuleType, docs: Path) -> None:

@@ -23,7 +23,7 @@ INTERVAL = re.compile(r"\[(\S+), (\S+)\]")
 def published_text(result: StudyResult) -> str:
     """Sentences and tables in Markdown: where the numbers come from, the answers, the runs, and what they cost."""
     answers, costs = answers_table(result.answers), costs_table(result)
-    answers["answer"] = "**" + answers["answer"] + "**"
+    answers["answer"] = [f"**{answer}**" for answer in answers["answer"]]
     of_costs = pd.DataFrame([[str(cell) for cell in row] for row in costs.rows], columns=list(costs.header))
     tables = (answers, runs_table(result), of_costs)
     return "\n\n".join([_about(result), *(_markdown(table) for table in tables if len(table))])
@@ -68,12 +68,20 @@ def _about(result: StudyResult) -> str:
     seeds, facts = result.looks[-1].seeds, result.environment
     interim = f"**An interim look at {count(seeds, 'seed')} of at most {result.study.most_seeds}.** "
     machine = ", ".join(f"{what} {which}" if what != "processor" else which for what, which in facts.items())
-    levels = sorted({confidence(answer.verdict.comparison) for answer in result.answers}) or ["95 %"]
-    confidences = " to ".join(dict.fromkeys((levels[0], levels[-1])))
     return (
         f"{interim if result.is_interim else ''}{count(len(result.study.runs), 'run')}, at most {count(seeds, 'seed')} "
-        f"each, on {result.data_source}. Intervals of differences have a confidence of {confidences} (all looks "
-        f"together: 95 %), those of means 95 %. Made with {machine}, by:\n\n```\n{result.command}\n```"
+        f"each, on {result.data_source}. {_levels(result)}Made with {machine}, by:\n\n```\n{result.command}\n```"
+    )
+
+
+def _levels(result: StudyResult) -> str:
+    """A sentence on the confidence of the intervals; empty if nothing is asked."""
+    levels = sorted({confidence(answer.verdict.comparison) for answer in result.answers})
+    if not levels:
+        return ""
+    confidences = " to ".join(dict.fromkeys((levels[0], levels[-1])))
+    return (
+        f"Intervals of differences have a confidence of {confidences} (all looks together: 95 %), those of means 95 %. "
     )
 
 
