@@ -86,8 +86,8 @@ def _levels(result: StudyResult) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    rows = table.itertuples(index=False, name=None)
-    lines = [table.columns, ["---"] * table.shape[1], *([_cell(text) for text in row] for row in rows)]
+    rows = [[_cell(text) for text in row] for row in table.itertuples(index=False, name=None)]
+    lines = [list(table.columns), ["---"] * table.shape[1], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
