@@ -18,6 +18,7 @@ from rich.console import Console
 
 from lit_cifar.study import runner
 from lit_cifar.study.engines.base import FinishedRun
+from lit_cifar.study.finished import keep
 from lit_cifar.study.looks import Look, take_looks
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.run import Report
@@ -139,10 +140,12 @@ def made_up(runs: Sequence[PlannedRun], folder: Path, report: Report, *, noise: 
     """An engine that doesn't train: a run's accuracy is the truth and a seed's luck."""
     for run in runs:
         luck = np.random.default_rng([run.seed, *run.name.encode()]).normal(0, noise)
-        row = {"run": run.name, "variant": "ELU", "seed": run.seed, "lr": 0.001, "status": "ok", "reason": ""}
-        scores = {"test_acc": TRUTH[run.name] + luck, "val_acc": 0.5, "best_epoch": 1, "epochs": 1}
+        row = {"run": run.name, "variant": "ELU", "seed": run.seed, "lr": 0.001, "batch_size": 128}
+        row |= {"test_acc": TRUTH[run.name] + luck, "val_acc": 0.5, "best_epoch": 1, "epochs": 1}
+        row |= {"seconds_per_epoch": 1.0, "status": "ok", "reason": ""}
         report(run.label, 1, 0.5)
-        yield run, {**row, **scores, "seconds_per_epoch": 1.0}, True
+        keep(row, run, folder / run.folder)
+        yield run, row, True
 
 
 def test_a_made_up_study_is_answered_by_its_truth(
