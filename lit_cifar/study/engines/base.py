@@ -16,7 +16,7 @@ FinishedRun = tuple[PlannedRun, Row, bool]
 """A run, its row, and whether it was executed now. Otherwise an earlier call has finished it."""
 
 Engine = Callable[[Sequence[PlannedRun], Path, Report], Iterator[FinishedRun]]
-"""Executes runs in this process, in worker processes, in stacks or on a cluster, and keeps their rows in their folders."""
+"""Executes runs in this process, in worker processes, in stacks or on a cluster, and keeps their rows on disk."""
 
 
 def run_all(
