@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from lit_cifar.study.gathering import read_findings
-from lit_cifar.study.judging import judge_again
+from lit_cifar.study.judging import judge_again, judged
 from lit_cifar.study.looks import Look
 from lit_cifar.study.record import for_others, read_record, write_record
 from lit_cifar.study.report.figures import layers_figures
@@ -253,3 +253,10 @@ def test_a_folder_without_a_study_is_said(lit_cifar: Run_, workspace: Path) -> N
     )
     (workspace / "empty").mkdir()
     assert "empty holds no study" in lit_cifar("judge", "empty")[2]
+
+
+def test_seeds_after_the_last_look_are_in_no_table_and_no_figure(study_result: StudyResult) -> None:
+    assert {seed for _, seed in study_result.evaluations} == {0, 1}
+    result = judged(study_result, (Look(1, 1.0),))
+    assert set(result.results["seed"]) == {0}
+    assert {seed for _, seed in result.histories} == {seed for _, seed in result.evaluations} == {0}
