@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,19 @@ import pytest
 from rich.console import Console
 
 from lit_cifar.study import runner
-from lit_cifar.study.engines.base import FinishedRun
+from lit_cifar.study.engines.base import Engine, FinishedRun
 from lit_cifar.study.finished import keep
 from lit_cifar.study.gathering import read_findings
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.plan import PlannedRun
 from lit_cifar.study.report.rate_figures import full_ladders
+from lit_cifar.study.result import StudyResult
 from lit_cifar.study.run import Report
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.study_data import open_data
 from lit_cifar.study.terminal import answer_lines
+
+Conduct = Callable[..., StudyResult]
 
 BEST = {"steady": (0.55, 0.01), "touchy": (0.53, 0.05), "ELU": (0.5, 0.01)}
 """Each run's accuracy at its learning rate, and what half or twice the rate costs."""
@@ -49,13 +52,22 @@ def study() -> Study:
     return Study(title="Made up", runs=runs, questions=questions, sensitivity=3)
 
 
-def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
-    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def conduct(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Conduct:
+    """Run a study in the folder `s`, without its report."""
     monkeypatch.setattr(runner, "write_report", lambda *_: None)
-    data = open_data({"source": "folder", "data_dir": str(pictures)})
-    console = Console(file=io.StringIO(), record=True, width=200)
-    result = runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+    data, console = open_data({"source": "folder", "data_dir": str(pictures)}), Console(file=io.StringIO())
+
+    def run(study: Study, *, engine: Engine = made_up, fresh: bool = False) -> StudyResult:
+        return runner.conduct(study, data, tmp_path / "s", engine=engine, command="", console=console, fresh=fresh)
+
+    return run
+
+
+def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
+    study: Study, conduct: Conduct, tmp_path: Path
+) -> None:
+    result = conduct(study)
     steady, touchy = result.answers
     assert steady.verdict.answer == touchy.verdict.answer == "yes"
     assert steady.firmness is not None
@@ -79,12 +91,9 @@ def test_an_answer_is_firm_if_it_stands_at_half_and_twice_the_rates(
 
 
 def test_a_study_that_was_stopped_before_all_seeds_were_repeated_claims_nothing(
-    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, conduct: Conduct, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(runner, "write_report", lambda *_: None)
-    data = open_data({"source": "folder", "data_dir": str(pictures)})
-    console = Console(file=io.StringIO())
-    runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+    conduct(study)
     assert all(answer.firmness for answer in judge_again(read_findings(tmp_path / "s")).answers)
     shutil.rmtree(tmp_path / "s/runs/touchy/seed_2_half_rate")
     steady, touchy = judge_again(read_findings(tmp_path / "s")).answers
@@ -93,9 +102,8 @@ def test_a_study_that_was_stopped_before_all_seeds_were_repeated_claims_nothing(
 
 
 def test_runs_of_answered_questions_are_repeated_with_the_seeds_that_they_have(
-    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, conduct: Conduct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "write_report", lambda *_: None)
     name = "a run whose long name makes its seeds differ"
     monkeypatch.setitem(BEST, name, (0.49, 0.01))
     asked = Question(ask="Is it better?", treatment=name, baseline="ELU")
@@ -103,9 +111,7 @@ def test_runs_of_answered_questions_are_repeated_with_the_seeds_that_they_have(
     longer = study.model_copy(
         update={"runs": runs, "questions": [*study.questions, asked], "sensitivity": 6, "max_seeds": 6}
     )
-    data = open_data({"source": "folder", "data_dir": str(pictures)})
-    console = Console(file=io.StringIO())
-    result = runner.conduct(longer, data, tmp_path / "s", engine=made_up, command="", console=console)
+    result = conduct(longer)
     steady, _, unsettled = result.answers
     assert (unsettled.verdict.settled, result.looks[-1].seeds) == (False, 6)
     assert len(result.results[result.results["run"] == "steady"]) == 4  # it was settled at the first look
@@ -114,13 +120,8 @@ def test_runs_of_answered_questions_are_repeated_with_the_seeds_that_they_have(
     assert unsettled.firmness is None
 
 
-def test_old_results_are_gone_while_a_study_is_repeated(
-    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "write_report", lambda *_: None)
-    data = open_data({"source": "folder", "data_dir": str(pictures)})
-    console = Console(file=io.StringIO())
-    runner.conduct(study, data, tmp_path / "s", engine=made_up, command="", console=console)
+def test_old_results_are_gone_while_a_study_is_repeated(study: Study, conduct: Conduct, tmp_path: Path) -> None:
+    conduct(study)
     assert len(list((tmp_path / "s").rglob("result.json"))) == 4 * 3 + 3 * 3 * 2
 
     def interrupted(runs: Sequence[PlannedRun], folder: Path, report: Report) -> Iterator[FinishedRun]:
@@ -129,20 +130,15 @@ def test_old_results_are_gone_while_a_study_is_repeated(
 
     changed = study.model_copy(update={"protocol": study.protocol.model_copy(update={"max_epochs": 7})})
     with pytest.raises(KeyboardInterrupt):
-        runner.conduct(changed, data, tmp_path / "s", engine=interrupted, command="", console=console, fresh=True)
+        conduct(changed, engine=interrupted, fresh=True)
     found = read_findings(tmp_path / "s")
     assert found.study.protocol.max_epochs == 7
     assert list(found.results["run"]) == ["steady", "touchy"]
     assert not any(len(rows) for rows, _ in found.varied.values())
 
 
-def test_without_sensitivity_nothing_is_repeated_or_claimed(
-    study: Study, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "write_report", lambda *_: None)
-    data = open_data({"source": "folder", "data_dir": str(pictures)})
+def test_without_sensitivity_nothing_is_repeated_or_claimed(study: Study, conduct: Conduct, tmp_path: Path) -> None:
     plain = study.model_copy(update={"sensitivity": 0})
-    console = Console(file=io.StringIO())
-    result = runner.conduct(plain, data, tmp_path / "s", engine=made_up, command="", console=console)
+    result = conduct(plain)
     assert [answer.firmness for answer in result.answers] == [None, None]
     assert not list((tmp_path / "s").rglob("*_rate"))
