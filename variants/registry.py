@@ -18,7 +18,7 @@ from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TypeVar, get_args, get_type_hints
 
 from variants.base import Variant
 from variants.errors import VariantError, describe
@@ -115,15 +115,25 @@ def get(name: str) -> type[Variant]:
 
 
 def unknown_name_message(name: str) -> str:
-    """An error message for an unknown name, with the most similar one and all choices."""
+    """An error message for an unknown name, with what was probably meant and all choices."""
     names = sorted({*available(), *(found.name for found in in_folder())})
     by_lower_case = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
-    suggestion = f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
+    meant = _option_of_dense(name) or (repr(by_lower_case[nearest[0]]) if nearest else "")
+    suggestion = f" Did you mean {meant}?" if meant else ""
     return (
         f"Unknown variant {name!r}.{suggestion} Registered: {', '.join(names)}. "
         "Your own class works too, by its class path: my_module.MyVariant."
     )
+
+
+def _option_of_dense(name: str) -> str:
+    """How `Dense` gets an activation or first weights of this name; empty if it has none such."""
+    for option, annotation in get_type_hints(_classes["Dense"].__init__).items():
+        for choice in get_args(annotation):
+            if str(choice).replace("_", "") == name.lower().replace("_", ""):
+                return f"Dense with the option {option} {choice}"
+    return ""
 
 
 def use_folder(folder: Path) -> None:

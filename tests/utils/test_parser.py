@@ -77,6 +77,10 @@ def parser() -> OneLineErrorParser:
         ("--trainer.max_epochz 3", "There is no option --trainer.max_epochz. Did you mean --trainer.max_epochs?"),
         ("--trainer.max_epochs abc", "--trainer.max_epochs abc: give a whole number or null."),
         ("--model.variant SLU", "Unknown variant 'SLU'. Did you mean 'SELU'?"),
+        (
+            "--model.variant LeakyReLU",
+            "Unknown variant 'LeakyReLU'. Did you mean Dense with the option activation leaky_relu?",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_the_useful_part_first(typed: str, line: str, parser: OneLineErrorParser) -> None:
