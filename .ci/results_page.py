@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_cifar.study.answers import answered
 from lit_cifar.study.judging import judge_again
 from lit_cifar.study.record import read_record
 from lit_cifar.study.report.page import ReportFigure
@@ -58,9 +59,7 @@ class Kept:
 
     def status(self) -> str:
         """How many of its questions are answered."""
-        answers = self.result.answers
-        answered = sum(answer.verdict.settled for answer in answers)
-        return f"{answered} of {len(answers)} answered"
+        return f"{answered(self.result.answers)} answered"
 
     def shown(self, figure: ReportFigure) -> str:
         """The line that shows a figure."""

@@ -99,6 +99,11 @@ def open_runs(answers: Sequence[Answer]) -> set[str]:
     return {run for question in unsettled for run in (question.treatment, question.baseline)}
 
 
+def answered(answers: Sequence[Answer]) -> str:
+    """How many of the questions have an answer, in words: "5 of 9"."""
+    return f"{sum(answer.verdict.settled for answer in answers)} of {len(answers)}"
+
+
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
     """One row for each run: means of the finished runs with 95 % intervals, the number of seeds, failures."""
     rows = []

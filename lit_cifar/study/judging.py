@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields
 
 from lit_cifar.study.answers import Answer, answer_questions, open_runs, summarize
-from lit_cifar.study.looks import Look, take_looks
+from lit_cifar.study.looks import Look, first_seeds, take_looks
 from lit_cifar.study.result import Findings, StudyResult
 from lit_cifar.study.sensitivity import with_firmness
 from lit_cifar.utils.errors import UserError
@@ -73,7 +73,7 @@ class _WhatIsThere:
         """Count the seeds that all of these runs have, up to so many."""
         results = self.findings.results
         done = set(zip(results["run"], results["seed"], strict=True))
-        return min((seed for seed in range(seeds) for run in runs if (run, seed) not in done), default=seeds)
+        return first_seeds(runs, done, at_most=seeds)
 
     def looked(self, looks: Sequence[Look]) -> None:
         """Nothing is kept: the study may still go on."""

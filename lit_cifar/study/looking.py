@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from lit_cifar.study.answers import Answer, answer_questions, open_runs
+from lit_cifar.study.answers import Answer, answer_questions, answered, open_runs
 from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import history
-from lit_cifar.study.looks import Look, read_looks, take_looks, write_looks
+from lit_cifar.study.looks import Look, first_seeds, read_looks, take_looks, write_looks
 from lit_cifar.study.paired import TO_REACH
 from lit_cifar.study.plan import plan_runs
 from lit_cifar.study.session import RunKey, Session
@@ -62,8 +62,7 @@ class Looking:
             self.session.run(seeds=range(seeds), names=runs)
         except OutOfTime:
             self.session.console.print("The time budget is over.")
-        done = self.session.rows
-        return min((seed for seed in range(seeds) for run in runs if (run, seed) not in done), default=seeds)
+        return first_seeds(runs, self.session.rows, at_most=seeds)
 
     def runs_wanted(self, looks: Sequence[Look]) -> Collection[str]:
         """The runs of open questions; all of them before the first look."""
@@ -74,8 +73,7 @@ class Looking:
         if self.study.seeds == "auto":
             write_looks(looks, self.file, plan=self.plan)
         if answers := self.answers(looks):
-            answered = sum(answer.verdict.settled for answer in answers)
-            said = f"{looks[-1].seeds} seeds: {answered} of {len(answers)} questions answered."
+            said = f"{looks[-1].seeds} seeds: {answered(answers)} questions answered."
             self.session.console.print(said, highlight=False)
 
     def answers(self, looks: Sequence[Look]) -> list[Answer]:

@@ -8,7 +8,7 @@ add up to 1, so that all looks together err as often as one (Bonferroni's inequa
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -44,6 +44,11 @@ class Look:
 def one_look(seeds: int) -> tuple[Look, ...]:
     """The only look of a study with a fixed number of seeds: it has the whole error rate."""
     return (Look(seeds, 1.0),)
+
+
+def first_seeds(runs: Collection[str], done: Container[tuple[str, int]], *, at_most: int) -> int:
+    """How many of the first seeds, 0, 1, 2 and so on, are done for all of some runs."""
+    return next((seed for seed in range(at_most) if any((run, seed) not in done for run in runs)), at_most)
 
 
 def next_seeds(seeds: int, cap: int, *, at_least: int = 1) -> int:

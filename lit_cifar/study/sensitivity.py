@@ -13,6 +13,7 @@ from itertools import product
 import pandas as pd
 
 from lit_cifar.study.answers import Answer
+from lit_cifar.study.looks import first_seeds
 from lit_cifar.study.paired import Histories, paired_values
 from lit_cifar.study.plan import RATE_FACTORS, Neighbour
 from lit_cifar.study.result import Findings
@@ -70,8 +71,8 @@ def _in_words(rates: Rates) -> str:
 
 def _seeds_of(found: pd.DataFrame, run: str) -> int:
     """How many of the first seeds a run has."""
-    seeds = set(found.loc[found["run"] == run, "seed"]) if len(found) else set()
-    return next(seed for seed in range(len(seeds) + 1) if seed not in seeds)
+    done = set(zip(found["run"], found["seed"], strict=True)) if len(found) else set()
+    return first_seeds([run], done, at_most=len(done))
 
 
 def _same_sign(answer: Answer, asked: Asked) -> bool:
