@@ -23,9 +23,13 @@ def run(path: Path) -> None:
     """Run a notebook and save it with its outputs, without the times of its cells."""
     notebook: Any = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": folder}}).execute()
+        where = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=SECONDS, resources=where, coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = output.text.replace("\r\n", "\n")  # commands after ! write to a terminal
     nbformat.write(notebook, path)
     print(f"{path.relative_to(ROOT)}: run and saved.")
 
