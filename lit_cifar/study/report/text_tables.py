@@ -33,7 +33,9 @@ def answers_table(answers: Sequence[Answer]) -> pd.DataFrame:
 
 
 def _firmness(answer: Answer) -> str:
-    return "–" if answer.firmness is None else "firm" if answer.firmness.firm else "not firm"
+    if (firmness := answer.firmness) is None:
+        return "–"
+    return "firm" if firmness.firm else f"not firm (differs at {len(firmness.fails)} of {firmness.combinations})"
 
 
 def runs_table(result: StudyResult) -> pd.DataFrame:
