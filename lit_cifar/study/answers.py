@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from lit_cifar.study.looks import Look, one_look
+from lit_cifar.study.looks import Look, looks_at_rounds, one_look
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.paired import Histories, PairedValues, margin_of, measure_of, paired_values
 from lit_cifar.study.schema import Question, Study
@@ -93,9 +93,13 @@ def answer_questions(
     ]
 
 
-def open_runs(answers: Sequence[Answer]) -> set[str]:
-    """The names of the runs that a question without an answer still needs; seeds don't settle what takes rounds."""
-    unsettled = [a.question for a in answers if not a.verdict.settled and a.by_seeds and a.verdict.answer != NOT_TIMED]
+def open_runs(answers: Sequence[Answer], *, pair: str = "seed") -> set[str]:
+    """The names of the runs of questions without an answer that need more seeds, or with `pair="round"` more rounds."""
+    unsettled = [
+        answer.question
+        for answer in answers
+        if not answer.verdict.settled and answer.pair == pair and answer.verdict.answer != NOT_TIMED
+    ]
     return {run for question in unsettled for run in (question.treatment, question.baseline)}
 
 
@@ -121,14 +125,16 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge(study: Study, values: Sequence[PairedValues], looks: Sequence[Look]) -> list[Verdict]:
-    asked = [_asked(question, value) for question, value in zip(study.questions, values, strict=True)]
+    asked = [_asked(question, study, value) for question, value in zip(study.questions, values, strict=True)]
     return [
         replace(verdict, answer=NOT_TIMED) if MEASURES[question.measure].timed and not verdict.comparison.n else verdict
         for question, verdict in zip(study.questions, judge(asked, looks), strict=True)
     ]
 
 
-def _asked(question: Question, values: PairedValues) -> Asked:
-    """A question as numbers. Rounds come all at once, so they are one look."""
-    own_looks = one_look(len(values.treatment)) if MEASURES[question.measure].timed == "rounds" else None
+def _asked(question: Question, study: Study, values: PairedValues) -> Asked:
+    """A question as numbers. Rounds have looks of their own."""
+    own_looks = None
+    if MEASURES[question.measure].timed == "rounds":
+        own_looks = looks_at_rounds(len(values.treatment), may_be_more=study.seeds == "auto")
     return Asked(values.pairs(question), question.kind, question.primary, own_looks)

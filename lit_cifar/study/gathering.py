@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from lit_cifar.study import timing
 from lit_cifar.study.artifacts import read_evaluation, read_examples
 from lit_cifar.study.environment import environment
 from lit_cifar.study.finished import Row, history, kept_row
 from lit_cifar.study.looking import LOOKS_FILE
-from lit_cifar.study.looks import read_looks
+from lit_cifar.study.looks import MOST_ROUNDS, read_looks
 from lit_cifar.study.plan import RATE_FACTORS, PlannedRun, plan_runs, plan_searches
 from lit_cifar.study.record import description, read_record
 from lit_cifar.study.result import Findings
@@ -101,7 +100,7 @@ def gathered(folder: Path, study: Study, facts: Mapping[str, Any]) -> Findings:
 
 def _timings(planned: Sequence[PlannedRun], folder: Path) -> pd.DataFrame:
     rounds = [
-        replace(run, kind="timing", seed=number) for run in planned if run.seed == 0 for number in range(timing.ROUNDS)
+        replace(run, kind="timing", seed=number) for run in planned if run.seed == 0 for number in range(MOST_ROUNDS)
     ]
     return timings_table(row for _, row in _rows(rounds, folder))
 

@@ -20,6 +20,10 @@ FIRST_LOOKS = (4, 6)
 """Numbers of seeds at the first looks. 8, 12, 16, 24, 32, 48 and so on follow."""
 
 
+FIRST_ROUNDS, MOST_ROUNDS = 6, 24
+"""How often runs are timed alone at first, and if that leaves a question about seconds open."""
+
+
 class LookingStudy(Protocol):
     """What `take_looks` needs of a study."""
 
@@ -44,6 +48,19 @@ class Look:
 def one_look(seeds: int) -> tuple[Look, ...]:
     """The only look of a study with a fixed number of seeds: it has the whole error rate."""
     return (Look(seeds, 1.0),)
+
+
+def looks_at_rounds(rounds: int, *, may_be_more: bool) -> tuple[Look, ...]:
+    """The looks at the rounds in which the runs of a question about seconds were timed.
+
+    Args:
+        rounds: How many rounds there are.
+        may_be_more: Whether the study takes the most rounds if the first ones leave the question open.
+    """
+    if not may_be_more:
+        return one_look(rounds)
+    looks = add_look((), FIRST_ROUNDS, MOST_ROUNDS)
+    return add_look(looks, MOST_ROUNDS, MOST_ROUNDS) if rounds >= MOST_ROUNDS else looks
 
 
 def first_seeds(runs: Collection[str], done: Container[tuple[str, int]], *, at_most: int) -> int:

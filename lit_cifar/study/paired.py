@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from lit_cifar.study.looks import FIRST_ROUNDS
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.plan import Neighbour
 from lit_cifar.study.schema import Question, Study
@@ -131,7 +132,8 @@ def _rounds(question: Question, timings: pd.DataFrame | None) -> list[list[Mappi
 
 
 def _in_seconds(epochs: Sequence[float], rounds: Sequence[Mapping[Hashable, float]]) -> list[float]:
-    """Epochs of each seed in seconds. The seeds take the rounds in turn, so that their spread has that of the times."""
+    """Epochs of each seed in seconds. The seeds take the first rounds in turn: their spread has that of the times."""
+    rounds = rounds[:FIRST_ROUNDS]  # a seed keeps its round when more follow
     if not rounds:
         return [math.nan] * len(epochs)
     return [number * rounds[seed % len(rounds)]["seconds_per_epoch"] for seed, number in enumerate(epochs)]

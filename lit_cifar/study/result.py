@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lit_cifar.evaluation import Evaluation
-from lit_cifar.study.answers import Answer
+from lit_cifar.study.answers import Answer, open_runs
 from lit_cifar.study.artifacts import Examples
 from lit_cifar.study.looks import Look
 from lit_cifar.study.paired import Histories, Varied
@@ -74,5 +74,5 @@ class StudyResult(Findings):
     def is_interim(self) -> bool:
         """Whether the study was stopped before it had an answer to every question or all its seeds."""
         seeds = self.looks[-1].seeds if self.looks else self.study.most_seeds
-        is_open = self.study.seeds != "auto" or any(not answer.verdict.settled for answer in self.answers)
-        return is_open and seeds < self.study.most_seeds
+        wants_seeds = self.study.seeds != "auto" or bool(open_runs(self.answers))
+        return wants_seeds and seeds < self.study.most_seeds

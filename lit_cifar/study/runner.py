@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from lit_cifar.study import timing
-from lit_cifar.study.answers import answer_questions
+from lit_cifar.study.answers import Answer, answer_questions, open_runs
 from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine
 from lit_cifar.study.environment import environment
@@ -17,7 +16,7 @@ from lit_cifar.study.folders import alone_in, claim
 from lit_cifar.study.gathering import gathered
 from lit_cifar.study.judging import judged
 from lit_cifar.study.looking import look_until_settled
-from lit_cifar.study.looks import Look
+from lit_cifar.study.looks import FIRST_ROUNDS, MOST_ROUNDS, Look
 from lit_cifar.study.record import describe
 from lit_cifar.study.report.content import write_report
 from lit_cifar.study.result import StudyResult
@@ -74,6 +73,7 @@ def conduct(
         describe(study, folder, data_source=data.name, data_fingerprint=data.fingerprint, command=command)
         _time_runs(session)
         looks = look_until_settled(session, seeds_at_once=seeds_at_once)
+        _time_more(session, looks)
         _vary_rates(session, looks)
         result = collect(session, looks, command)
     print_result(result, folder, console)
@@ -92,18 +92,28 @@ def _time_runs(session: Session) -> None:
     names = timed_runs(session.study)
     if names:
         try:
-            session.console.print(f"Timing {len(names)} runs alone, {timing.ROUNDS} rounds.")
-            session.time_alone(names)
+            session.console.print(f"Timing {len(names)} runs alone, {FIRST_ROUNDS} rounds.")
+            session.time_alone(names, rounds=range(FIRST_ROUNDS))
+        except OutOfTime:
+            session.console.print("The time budget is over.")
+
+
+def _time_more(session: Session, looks: Sequence[Look]) -> None:
+    """Time the runs of open questions about seconds in more rounds, if the study goes on until all are answered."""
+    names = open_runs(_answers(session, looks), pair="round")
+    if session.study.seeds == "auto" and names:
+        try:
+            session.clock.check()
+            session.console.print(f"Timing {len(names)} runs alone, up to {MOST_ROUNDS} rounds.")
+            session.time_alone(names, rounds=range(FIRST_ROUNDS, MOST_ROUNDS))
         except OutOfTime:
             session.console.print("The time budget is over.")
 
 
 def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
     """Repeat seeds of the runs of answered questions at other learning rates, if the study wants that."""
-    study = session.study
-    seeds = min(study.sensitivity, looks[-1].seeds)
-    answers = answer_questions(study, session.results, session.histories, looks, session.timings)
-    answered = [answer.question for answer in answers if answer.verdict.settled and answer.by_seeds]
+    seeds = min(session.study.sensitivity, looks[-1].seeds)
+    answered = [a.question for a in _answers(session, looks) if a.verdict.settled and a.by_seeds]
     names = {name for question in answered for name in (question.treatment, question.baseline)}
     if seeds and names:
         try:
@@ -114,6 +124,10 @@ def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
             session.vary_rates(seeds=range(seeds), names=names)
         except OutOfTime:
             session.console.print("The time budget is over.")
+
+
+def _answers(session: Session, looks: Sequence[Look]) -> list[Answer]:
+    return answer_questions(session.study, session.results, session.histories, looks, session.timings)
 
 
 def check_runs(study: Study) -> None:

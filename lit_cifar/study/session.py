@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from lit_cifar.study import timing
 from lit_cifar.study.clock import Clock
 from lit_cifar.study.engines.base import Engine, check_unchanged, drop_changed, run_all, run_here
 from lit_cifar.study.fingerprints import code_fingerprint
@@ -101,15 +100,18 @@ class Session:
         else:
             check_unchanged(planned, self.folder)
 
-    def time_alone(self, names: Iterable[str]) -> None:
+    def time_alone(self, names: Iterable[str], *, rounds: Iterable[int]) -> None:
         """Time some runs, one after the other in this process; `timings` has what they take.
+
+        Args:
+            names: The runs.
+            rounds: The numbers of rounds that this session hasn't done, from 0.
 
         Raises:
             OutOfTime: If the time budget is over; the rounds that are finished are kept.
         """
-        planned = plan_runs(self.study, self.data.arguments, seeds=range(timing.ROUNDS), names=names)
-        rounds = [replace(run, kind="timing") for run in self.prepared(planned)]
-        self._do(in_turn(rounds), engine=run_here)
+        planned = self.prepared(plan_runs(self.study, self.data.arguments, seeds=rounds, names=names))
+        self._do(in_turn([replace(run, kind="timing") for run in planned]), engine=run_here)
 
     @property
     def timings(self) -> pd.DataFrame:

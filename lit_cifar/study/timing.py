@@ -2,7 +2,8 @@
 
 Runs that train side by side, in worker processes or as a stack, disturb each other. Their own seconds answer nothing.
 So before its seeds are trained, a study times its runs in this process, one after the other, for several rounds. Runs
-of the same round are paired: what disturbs the machine for a minute then disturbs both.
+of the same round are paired: what disturbs the machine for a minute then disturbs both. If this leaves a question about
+seconds open, its runs get more rounds after the seeds.
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ from lit_cifar.study.run_parts import build_callbacks, trainer_options
 from lit_cifar.study.schema import Study
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.uncertainty import can_be_sampled
-
-ROUNDS = 6
-"""How often each run is timed."""
 
 EPOCHS = 4
 """Epochs of a round. The quickest counts: the first one warms up, and a machine disturbs some of the others."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lit_cifar.study.looks import Look
+from lit_cifar.study.looks import FIRST_ROUNDS, MOST_ROUNDS, Look
 from lit_cifar.study.statistics import ALPHA, Comparison, Pairs, Threshold, compare, holm, sign_flip_test, t_test
 
 Kind = Literal["better", "as good"]
@@ -37,7 +37,8 @@ VERDICT_RULE = (
     f"there is none is at most {ALPHA:.0%}, and so is the chance that it rules out any gain that is there; primary "
     "questions have these error rates to themselves. The intervals of all looks together hold the true difference "
     f"with a confidence of {1 - ALPHA:.0%}. Seconds are compared by rounds in which each run trained alone, instead of "
-    "seeds; they come all at once, so they are one look."
+    f"seeds: in {FIRST_ROUNDS}, or in {MOST_ROUNDS} if those leave a question open and the number of seeds is `auto`. "
+    "These are two looks."
 )
 """The rule in words, for the report."""
 

@@ -116,7 +116,22 @@ def test_questions_about_seconds_need_runs_that_were_timed_alone() -> None:
     ]
     [answer] = answer_questions(asked, rows, {}, (Look(4, 0.1),), pd.DataFrame(slower))
     assert (answer.verdict.answer, answer.verdict.comparison.n, answer.pair) == ("no (worse)", 3, "round")
-    assert answer.verdict.comparison.level == 0.95  # rounds are one look, whatever the study's looks are
+    assert answer.verdict.comparison.level == 0.95  # one look, whatever the study's looks are
+
+
+@pytest.mark.parametrize(("rounds", "levels"), [(4, [0.9875]), (6, [0.9875]), (20, [0.9875]), (24, [0.9875, 0.9625])])
+def test_a_study_that_goes_on_until_all_is_answered_looks_at_its_rounds_twice(rounds: int, levels: list[float]) -> None:
+    rows = pd.DataFrame([row(run, seed, test_acc=0.5) for run in RUNS for seed in range(4)])
+    timed = [
+        {"run": run, "round": number, "seconds_per_epoch": 1 + 0.1 * (number % (3 if run == "new" else 2))}
+        for run in ("old", "new")
+        for number in range(rounds)
+    ]
+    asked = study(question("seconds_per_epoch")).model_copy(update={"seeds": "auto"})
+    answers = answer_questions(asked, rows, {}, (Look(4, 0.1),), pd.DataFrame(timed))
+    assert [comparison.level for comparison in answers[0].verdict.history] == pytest.approx(levels)
+    assert open_runs(answers) == set()
+    assert open_runs(answers, pair="round") == ({"old", "new"} if rounds < 24 else set())
 
 
 def test_equal_runs_tie() -> None:

@@ -14,9 +14,10 @@ from lightning import Trainer
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
-from lit_cifar.study import runner, timing
+from lit_cifar.study import looks, runner, timing
 from lit_cifar.study.clock import OutOfTime
-from lit_cifar.study.plan import plan_runs
+from lit_cifar.study.finished import Row
+from lit_cifar.study.plan import PlannedRun, plan_runs
 from lit_cifar.study.schema import Question, Run, Study
 from lit_cifar.study.session import Session
 from lit_cifar.study.timing import in_turn, timed_runs
@@ -49,7 +50,8 @@ questions:
 @pytest.fixture
 def arguments(workspace: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr(runner, "write_report", lambda *_: None)
-    monkeypatch.setattr(timing, "ROUNDS", 3)
+    monkeypatch.setattr(runner, "FIRST_ROUNDS", 3)
+    monkeypatch.setattr(looks, "FIRST_ROUNDS", 3)
     monkeypatch.setenv("COLUMNS", "300")
     (workspace / "timed.yaml").write_text(STUDY)
     data = ["--data.source", "folder", "--data.data_dir", pictures]
@@ -91,10 +93,37 @@ def test_runs_of_questions_about_seconds_are_timed_once(
     assert first in lit_cifar("judge", "record")[1].splitlines()
 
 
+def test_open_questions_about_seconds_get_more_rounds(
+    lit_cifar: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A continued study doesn't repeat them, and judging it anew finds the same."""
+    for module in (runner, looks):
+        monkeypatch.setattr(module, "MOST_ROUNDS", 5)
+    seconds = {"ELU": [1.0, 1.1, 1.0, 1.1, 1.0], "dropout": [1.9, 1.0, 1.3, 1.5, 1.4]}
+
+    def time_run(run: PlannedRun, *_: object) -> Row:
+        found = seconds[run.name][run.seed]
+        return {"lr": 0.1, "seconds_per_epoch": found, "test_seconds": 1.0, "mc_test_seconds": 9.0 + found / 10}
+
+    monkeypatch.setattr("lit_cifar.study.run.time_run", time_run)
+    code, out, err = lit_cifar(*arguments, "--seeds", "auto", "--max_seeds", 4)
+    assert code == 0, err
+    assert "Timing 2 runs alone, 3 rounds." in out
+    assert "Timing 2 runs alone, up to 5 rounds." in out
+    lines = [line for line in out.splitlines() if line.startswith("Q")]
+    assert lines[0].endswith("5 rounds")
+    monkeypatch.setattr("lit_cifar.study.run.time_run", pytest.fail)
+    code, again, err = lit_cifar(*arguments, "--seeds", "auto", "--max_seeds", 4)
+    assert code == 0, err
+    assert [line for line in again.splitlines() if line.startswith("Q")] == lines
+    assert lit_cifar("judge", "s", "--keep", "record")[0] == 0
+    assert [line for line in lit_cifar("judge", "record")[1].splitlines() if line.startswith("Q")] == lines
+
+
 def test_out_of_time_before_the_timing_is_said(
     lit_cifar: Command, arguments: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def over(*_: object) -> None:
+    def over(*_: object, **__: object) -> None:
         raise OutOfTime
 
     monkeypatch.setattr(Session, "time_alone", over)
