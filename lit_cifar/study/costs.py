@@ -23,7 +23,7 @@ class Cost:
         run: Its name.
         gain: The measure of the study's first question, with its interval over seeds.
         parameters: The number of trained parameters; None if every run failed.
-        seconds: Seconds per epoch of a run alone, the geometric mean of its rounds; nan if it wasn't timed.
+        seconds: Seconds per epoch of a run alone, the geometric mean of its first rounds; nan if it wasn't timed.
         epochs: The epochs to the baseline's lowest validation loss of the same seed, the median over seeds; infinite if
             most seeds never get there, nan if the baseline has none.
         never: How many seeds never get there.
@@ -85,7 +85,7 @@ def seconds_text(cost: Cost) -> str:
 
 def _cost(result: StudyResult, run: str, baseline: str, column: str) -> Cost:
     rows = result.results[result.results["run"] == run]
-    timings = result.timings
+    timings = result.first_timings
     timed = timings.loc[timings["run"] == run, "seconds_per_epoch"].tolist() if len(timings) else []
     parameters = rows["parameters"].dropna().tolist() if "parameters" in rows else []
     reached = list(_epochs(result, run, baseline))

@@ -11,7 +11,7 @@ import pandas as pd
 from lit_cifar.evaluation import Evaluation
 from lit_cifar.study.answers import Answer, open_runs
 from lit_cifar.study.artifacts import Examples
-from lit_cifar.study.looks import Look
+from lit_cifar.study.looks import FIRST_ROUNDS, Look
 from lit_cifar.study.paired import Histories, Varied
 from lit_cifar.study.schema import Study
 
@@ -69,6 +69,11 @@ class StudyResult(Findings):
 
     summary: pd.DataFrame
     answers: Sequence[Answer]
+
+    @property
+    def first_timings(self) -> pd.DataFrame:
+        """The rounds that all timed runs have. Later ones, which some have, are of another hour of the machine."""
+        return self.timings[self.timings["round"] < FIRST_ROUNDS] if len(self.timings) else self.timings
 
     @property
     def is_interim(self) -> bool:

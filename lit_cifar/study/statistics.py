@@ -126,6 +126,11 @@ class Comparison:
     scale: Scale
     all_equal: bool
 
+    @property
+    def includes_no_difference(self) -> bool:
+        """Whether the interval contains no difference, which is 0, or 1 for ratios."""
+        return self.low <= (0.0 if self.scale == "difference" else 1.0) <= self.high
+
 
 def estimate(values: Sequence[float], *, log: bool = False) -> Estimate:
     """Estimate a mean over seeds with its 95 % t interval; values that aren't finite are left out.

@@ -163,23 +163,24 @@ def _judge_family(questions: Sequence[Asked], looks: Sequence[Look]) -> Iterable
 def _verdict(question: Asked, looks: Sequence[Look], evidence: Evidence, p: float, margin_p: float) -> Verdict:
     pairs = question.pairs
     history = tuple(compare(pairs.first(look.seeds), level=1 - ALPHA * look.weight) for look in looks)
+    now = history[-1] if history else compare(pairs)
     return Verdict(
-        answer=_answer(question.kind, evidence, p, margin_p),
+        answer=_answer(evidence, p, margin_p, now),
         adjusted_p=p,
         margin_p=margin_p,
         asked=question,
-        comparison=history[-1] if history else compare(pairs),
+        comparison=now,
         history=history,
     )
 
 
-def _answer(kind: Kind, evidence: Evidence, p: float, margin_p: float) -> Answer:
-    above = p <= ALPHA and evidence.above < evidence.below
-    if p <= ALPHA and not above:
+def _answer(evidence: Evidence, p: float, margin_p: float, now: Comparison) -> Answer:
+    below_margin = margin_p <= ALPHA
+    if p <= ALPHA and evidence.above < evidence.below:
+        return "yes, but less than the margin" if below_margin else "yes"
+    if p <= ALPHA and not (below_margin and now.includes_no_difference):  # else an early look alone has shown the loss
         return "no (worse)"
-    if above:
-        return "yes, but less than the margin" if margin_p <= ALPHA else "yes"
-    return "no (gain below the margin)" if margin_p <= ALPHA else "can't tell yet"
+    return "no (gain below the margin)" if below_margin else "can't tell yet"
 
 
 def _informative_looks(pairs: Pairs, looks: Sequence[Look]) -> list[Look]:

@@ -79,6 +79,9 @@ def test_seconds_are_those_of_runs_timed_alone(result: StudyResult) -> None:
     assert quick.seconds.mean == pytest.approx(4.0)
     assert quick.seconds_to_reach == pytest.approx(8.0)
     assert [seconds_text(cost) for cost in (old, quick)] == ["–", "8.0"]
+    more = pd.DataFrame([{"run": "quick", "round": number, "seconds_per_epoch": 9.0} for number in range(6, 24)])
+    longer = replace(result, timings=pd.concat([result.timings, more]))
+    assert costs(longer)[1].seconds.mean == pytest.approx(4.0)  # the other runs have only the first rounds
     row = [str(cell) for cell in costs_table(result).rows[2]]
     assert row == ["weak", "50.0 %", "1,234", "–", "never (2 of 3 seeds never)", "–"]
 

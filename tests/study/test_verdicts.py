@@ -105,6 +105,17 @@ def test_each_look_has_its_share_of_the_error_rate() -> None:
     assert [comparison.level for comparison in verdict.history] == [0.975, 0.975]
 
 
+def test_a_small_loss_that_later_seeds_do_not_show_is_no_answer() -> None:
+    """Both "no" are shown, one by the first look alone; the interval stands beside the other one."""
+    early, looks = [-0.0010, -0.0011, -0.0012, -0.0010], (Look(4, 0.5), Look(8, 0.5))
+    for later, answer in (([0.003, -0.002, 0.004, -0.003], "no (gain below the margin)"), (early, "no (worse)")):
+        pairs = Pairs(treatment=[*early, *later], baseline=[0.0] * 8, better="higher", margin=0.01)
+        [verdict] = judge([Asked(pairs)], looks)
+        assert verdict.adjusted_p < 0.01
+        assert verdict.answer == answer
+        assert verdict.comparison.includes_no_difference == (answer != "no (worse)")
+
+
 def test_a_look_that_has_no_share_left_decides_nothing() -> None:
     assert answers(asked(0.02), looks=(Look(8, 0.0),)) == ["can't tell yet"]
 

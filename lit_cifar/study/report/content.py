@@ -124,7 +124,7 @@ def _results(result: StudyResult) -> Section:
         tables.append(_summary_table(result, "Test images, mean of MC samples", sampled))
     tables += [_summary_table(result, "Training", TRAINING), costs_table(result)]
     figures = [*depth_figures(result), *shift_figures(result)]
-    text = MEANS + how_trained(result.results) + how_timed(result.timings)
+    text = MEANS + how_trained(result.results) + how_timed(result.first_timings)
     return Section("Results", text=text, tables=tables, figures=figures)
 
 

@@ -118,11 +118,9 @@ def how_timed(timings: pd.DataFrame) -> str:
     """A sentence on the rounds in which runs were timed; empty if there are none."""
     if timings.empty:
         return ""
-    share, rounds = timings["cpu_share"].median(), timings.groupby("run")["round"].nunique()
-    fewest, most = int(rounds.min()), int(rounds.max())
-    number = count(most, "round") if fewest == most else f"{fewest} to {most} rounds"
+    share, rounds = timings["cpu_share"].median(), timings["round"].nunique()
     quiet = "" if share >= QUIET else ": other programs were at work, so the times are too long"
     return (
-        f" Seconds per epoch are those of runs that trained alone, in {number}; they had {share:.0%} "
+        f" Seconds per epoch are those of runs that trained alone, in {count(rounds, 'round')}; they had {share:.0%} "
         f"of a core{quiet}. They are one machine's."
     )
