@@ -223,7 +223,7 @@ def short_run(
         except NonFiniteLossError:
             return ConfirmRun(learning_rate, math.inf, 0.0)
     loss, accuracy = (fmean(found[-VALIDATIONS:]) for found in (validations.losses, validations.accuracies))
-    return ConfirmRun(learning_rate, loss if math.isfinite(loss) else math.inf, accuracy)
+    return ConfirmRun(learning_rate, loss, accuracy)
 
 
 class _Validations(Callback):

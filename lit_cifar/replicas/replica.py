@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lit_cifar.callbacks.non_finite_loss import divergence_message
+
 
 @dataclass(frozen=True)
 class Replica:
@@ -51,7 +53,9 @@ class Training:
         self.waited = 0 if lower else self.waited + 1
         self.lowest_loss = val_loss if lower else self.lowest_loss  # not min(), which returns NaN in some orders
         self.highest_accuracy = val_accuracy if higher else self.highest_accuracy
-        self.stopped = not math.isfinite(val_loss) or self.waited >= self.patience
+        self.stopped = self.waited >= self.patience
+        if not math.isfinite(val_loss):
+            self.fail(f"NonFiniteLossError: {divergence_message(val_loss, len(self.epochs))}")
         return first or lower, first or higher
 
     def fail(self, reason: str) -> None:

@@ -77,6 +77,7 @@ class Scores(StackUpkeep):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = pl_module.val_metric.compute()  # type: ignore[union-attr, operator]
         self.validations.append(torch.stack([scores["loss"], scores["accuracy"]], -1).view(-1, 2).double())
+        self.diverged |= ~self.validations[-1][:, 0].isfinite().cpu()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.diverged |= self.bad_batch.cpu() >= 0
@@ -84,7 +85,9 @@ class Scores(StackUpkeep):
     def of(self, index: int) -> ConfirmRun:
         """A replica's result: its mean scores over the validations of the last epoch."""
         losses, accuracies = torch.stack(self.validations[-VALIDATIONS:])[:, index].T.tolist()
-        loss, rate = fmean(losses), self.replicas[index].learning_rate
-        if self.diverged[index]:
-            return ConfirmRun(rate, math.inf, 0.0)
-        return ConfirmRun(rate, loss if math.isfinite(loss) else math.inf, fmean(accuracies))
+        rate = self.replicas[index].learning_rate
+        return (
+            ConfirmRun(rate, math.inf, 0.0)
+            if self.diverged[index]
+            else ConfirmRun(rate, fmean(losses), fmean(accuracies))
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import cycle, islice, product
 from typing import Any
@@ -18,6 +20,7 @@ from lit_cifar.speed.fused_nadam import FusedNAdam
 from lit_cifar.training.muon import MuonWithAdamW
 from lit_cifar.training.schedules import PowerLR
 from tests.replicas.conftest import Train, best_epoch, furthest, small_variant
+from variants.elu import ELU
 
 RUNS = [(0, 1e-3), (1, 1e-3), (0, 1e-2)]
 """Seeds and learning rates: two of one seed, two of one rate."""
@@ -164,6 +167,27 @@ def test_a_replica_that_blows_up_fails_alone(both_ways: Train) -> None:
     assert furthest(sound.by_loss, found.alone[0].best) < 1e-9
     for trained, alone in zip(broken, found.alone[1:], strict=True):
         assert trained.training.failure == f"NonFiniteLossError: {alone.failure}"
+
+
+class Overflows(ELU):
+    """Its logits are infinite in validation only."""
+
+    def hidden_block(self, dense: nn.Linear, index: int) -> Sequence[nn.Module]:
+        return [*super().hidden_block(dense, index), InfiniteInValidation()]
+
+
+class InfiniteInValidation(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.training else x * math.inf
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_failure(both_ways: Train) -> None:
+    """Early stopping would end such a training as if it had been patient."""
+    found = both_ways(Overflows(depth=1, width=8), [(0, 1e-2), (1, 1e-2)])
+    for trained, alone in zip(found.stack, found.alone, strict=True):
+        assert alone.failure.startswith("The validation loss became nan in epoch 0: training has diverged.")
+        assert trained.training.failure == f"NonFiniteLossError: {alone.failure}"
+        assert len(trained.training.epochs) == 1
 
 
 def test_what_looks_at_more_than_single_weights_is_refused(both_ways: Train) -> None:
