@@ -86,8 +86,6 @@ class Scores(StackUpkeep):
         """A replica's result: its mean scores over the validations of the last epoch."""
         losses, accuracies = torch.stack(self.validations[-VALIDATIONS:])[:, index].T.tolist()
         rate = self.replicas[index].learning_rate
-        return (
-            ConfirmRun(rate, math.inf, 0.0)
-            if self.diverged[index]
-            else ConfirmRun(rate, fmean(losses), fmean(accuracies))
-        )
+        if self.diverged[index]:
+            return ConfirmRun(rate, math.inf, 0.0)
+        return ConfirmRun(rate, fmean(losses), fmean(accuracies))

@@ -21,7 +21,7 @@ FIRST_LOOKS = (4, 6)
 
 
 FIRST_ROUNDS, MOST_ROUNDS = 6, 24
-"""How often runs are timed alone at first, and if that leaves a question about seconds open."""
+"""How often runs are timed alone at first, and how often if that leaves a question about seconds open."""
 
 
 class LookingStudy(Protocol):
