@@ -78,8 +78,8 @@ def parser() -> OneLineErrorParser:
         ("--trainer.max_epochs abc", "--trainer.max_epochs abc: give a whole number or null."),
         ("--model.variant SLU", "Unknown variant 'SLU'. Did you mean 'SELU'?"),
         (
-            "--model.variant LeakyReLU",
-            "Unknown variant 'LeakyReLU'. Did you mean Dense with the option activation leaky_relu?",
+            "--model.variant R_ReLU",
+            "Unknown variant 'R_ReLU'. Did you mean Dense with the option activation rrelu?",
         ),
     ],
 )
