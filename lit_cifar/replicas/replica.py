@@ -55,8 +55,12 @@ class Training:
         self.highest_accuracy = val_accuracy if higher else self.highest_accuracy
         self.stopped = self.waited >= self.patience
         if not math.isfinite(val_loss):
-            self.fail(f"NonFiniteLossError: {divergence_message(val_loss, len(self.epochs))}")
+            self.diverge(val_loss, len(self.epochs))
         return first or lower, first or higher
+
+    def diverge(self, loss: float, epoch: int, batch: int | None = None) -> None:
+        """End the training because of a loss that isn't finite: of a batch, or without one of a validation."""
+        self.fail(f"NonFiniteLossError: {divergence_message(loss, epoch, batch)}")
 
     def fail(self, reason: str) -> None:
         """End the training, and say why it has failed."""

@@ -10,7 +10,6 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lit_cifar.callbacks.non_finite_loss import divergence_message
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.layers import activation_statistics, step_statistics, weights_by_layer
 from lit_cifar.replicas.optimizer import StackedOptimizer
@@ -160,7 +159,7 @@ class ReplicaTracker(StackUpkeep):
         bad = zip(self.active, self.bad_batch.tolist(), self.bad_loss.tolist(), strict=True)
         for index, batch, loss in bad:
             if batch >= 0 and not self.trainings[index].stopped:
-                self.trainings[index].fail(f"NonFiniteLossError: {divergence_message(loss, epoch, batch)}")
+                self.trainings[index].diverge(loss, epoch, batch)
 
     @torch.no_grad()
     def _keep_weights(self, best: dict[str, Tensor], places: Sequence[int]) -> None:
