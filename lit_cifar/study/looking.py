@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from lit_cifar.study.answers import Answer, answer_questions, answered, open_runs
-from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import history
 from lit_cifar.study.looks import Look, first_seeds, read_looks, take_looks, write_looks
 from lit_cifar.study.paired import TO_REACH
@@ -58,10 +57,8 @@ class Looking:
 
     def train(self, runs: Collection[str], seeds: int) -> int:
         """Train some runs until they have so many seeds; return how many seeds all of them have now."""
-        try:
+        with self.session.in_time():
             self.session.run(seeds=range(seeds), names=runs)
-        except OutOfTime:
-            self.session.console.print("The time budget is over.")
         return first_seeds(runs, self.session.rows, at_most=seeds)
 
     def runs_wanted(self, looks: Sequence[Look]) -> Collection[str]:

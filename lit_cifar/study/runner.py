@@ -91,23 +91,19 @@ def _time_runs(session: Session) -> None:
     """Time runs alone, before others are at work; questions about seconds need that."""
     names = timed_runs(session.study)
     if names:
-        try:
+        with session.in_time():
             session.console.print(f"Timing {len(names)} runs alone, {FIRST_ROUNDS} rounds.")
             session.time_alone(names, rounds=range(FIRST_ROUNDS))
-        except OutOfTime:
-            session.console.print("The time budget is over.")
 
 
 def _time_more(session: Session, looks: Sequence[Look]) -> None:
     """Time the runs of open questions about seconds in more rounds, if the study goes on until all are answered."""
     names = open_runs(_answers(session, looks), pair="round")
     if session.study.seeds == "auto" and names:
-        try:
+        with session.in_time():
             session.clock.check()
             session.console.print(f"Timing {len(names)} runs alone, up to {MOST_ROUNDS} rounds.")
             session.time_alone(names, rounds=range(FIRST_ROUNDS, MOST_ROUNDS))
-        except OutOfTime:
-            session.console.print("The time budget is over.")
 
 
 def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
@@ -116,14 +112,12 @@ def _vary_rates(session: Session, looks: Sequence[Look]) -> None:
     answered = [a.question for a in _answers(session, looks) if a.verdict.settled and a.by_seeds]
     names = {name for question in answered for name in (question.treatment, question.baseline)}
     if seeds and names:
-        try:
+        with session.in_time():
             session.clock.check()
             session.console.print(
                 f"Repeating {seeds} seeds of {len(names)} runs at half and twice their learning rates."
             )
             session.vary_rates(seeds=range(seeds), names=names)
-        except OutOfTime:
-            session.console.print("The time budget is over.")
 
 
 def _answers(session: Session, looks: Sequence[Look]) -> list[Answer]:

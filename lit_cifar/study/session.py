@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from lit_cifar.study.clock import Clock
+from lit_cifar.study.clock import Clock, OutOfTime
 from lit_cifar.study.engines.base import Engine, check_unchanged, drop_changed, run_all, run_here
 from lit_cifar.study.fingerprints import code_fingerprint
 from lit_cifar.study.finished import Row, adopt_former_folders, history
@@ -66,6 +67,14 @@ class Session:
         self._done: dict[RunKey, PlannedRun] = {}
         self._timed: list[Row] = []
         adopt_former_folders(study.runs, folder)
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Work until the time budget is over, and say so; what is finished is kept."""
+        try:
+            yield
+        except OutOfTime:
+            self.console.print("The time budget is over.")
 
     def search(self) -> None:
         """Search the learning rate of each run that asks for it; where none is found, the variant's own stays."""
