@@ -19,6 +19,7 @@ from lit_cifar.api.arguments import as_data
 from lit_cifar.api.notebook import LEFT, LastLine, Shown, in_notebook
 from lit_cifar.data.datamodule import DEFAULTS, CIFAR10DataModule
 from lit_cifar.study.answers import Answer
+from lit_cifar.study.changing import change_all_runs
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.folders import default_folder
@@ -127,7 +128,7 @@ def compare(
     """
     data = as_data(data)
     study = _study(runs)
-    study = (study.quickly() if quick else study).changed(_changes(seeds, data, protocol))
+    study = change_all_runs(study.quickly() if quick else study, _changes(seeds, data, protocol))
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
     if workers:
         _check_workers(study)

@@ -23,6 +23,12 @@ class EpochProgressBar(TQDMProgressBar):
         super().__init__(refresh_rate=refresh_rate)
         self._vanishing: list[Tqdm] = []
 
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Begin an epoch's progress. Epochs count from 1, as in all messages; Lightning's bar counts from 0."""
+        super().on_train_epoch_start(trainer, *args)
+        most = trainer.max_epochs or -1
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}" + f"/{most}" * (most > 0))
+
     def init_sanity_tqdm(self) -> Tqdm:
         """No bar for Lightning's check of two validation batches before the training."""
         return Tqdm(disable=True)

@@ -44,10 +44,16 @@ class StopOnNonFiniteLoss(Callback):
 
 
 def divergence_message(loss: float, epoch: int, batch: int | None = None) -> str:
-    """An error message for a loss that is NaN or infinite: of a batch, or without one of a validation."""
+    """An error message for a loss that is NaN or infinite: of a batch, or without one of a validation.
+
+    Args:
+        loss: The loss.
+        epoch: The epoch's index; the message counts epochs from 1.
+        batch: The batch's index.
+    """
     which, place = ("validation loss", "") if batch is None else ("loss", f", batch {batch}")
     return (
-        f"The {which} became {loss} in epoch {epoch}{place}: training has diverged. "
+        f"The {which} became {loss} in epoch {epoch + 1}{place}: training has diverged. "
         "A smaller learning rate usually helps."
     )
 

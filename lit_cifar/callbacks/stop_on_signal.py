@@ -56,7 +56,7 @@ class StopOnSignal(Callback):
     def _stop(self, trainer: Trainer) -> None:
         number = self._received or signal.SIGTERM
         raise StoppedBySignalError(
-            f"Stopped by {signal.Signals(number).name} in epoch {trainer.current_epoch}; everything until here is "
+            f"Stopped by {signal.Signals(number).name} in epoch {trainer.current_epoch + 1}; everything until here is "
             f"saved. To continue: lit-cifar fit --ckpt_path {self.last.path}",
             number,
         )

@@ -16,6 +16,7 @@ from rich.console import Console
 
 import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
+from lit_cifar.study.changing import change_all_runs
 from lit_cifar.study.engines.base import Engine, run_here
 from lit_cifar.study.engines.process_pool import run_in_pool
 from lit_cifar.study.engines.ray import check_address, run_on_cluster
@@ -61,7 +62,7 @@ def compare(arguments: Sequence[str]) -> None:
     """
     given = _parser().parse_args(list(arguments))
     data_arguments = given.data.clone().as_dict()
-    study = _study(given).changed(_changes(given, data_arguments))
+    study = change_all_runs(_study(given), _changes(given, data_arguments))
     check_runs(study)
     engine = _engine(given)
     if given.output:

@@ -128,13 +128,20 @@ def check_runs(study: Study) -> None:
     """Find mistakes in every run's description before the first run starts.
 
     Raises:
-        UserError: naming the run and what is wrong with it.
+        UserError: naming the run and what is wrong with it, or two runs that are to be compared but don't differ.
     """
     for name, run in study.runs.items():
         try:
             check_run(run)
         except UserError as error:
             raise UserError(f"Run {name!r} of the study {study.name!r}: {error}") from error
+    for question in study.questions:
+        names = (question.treatment, question.baseline)
+        if names[0] != names[1] and study.settings(names[0]) == study.settings(names[1]):
+            raise UserError(
+                f"The study {study.name!r} compares {names[0]!r} with {names[1]!r}, but all their settings are the "
+                "same now: change one, or leave out the option that makes them the same."
+            )
 
 
 def collect(session: Session, looks: Sequence[Look], command: str) -> StudyResult:

@@ -257,3 +257,8 @@ class Study(_Checked):
     def run_protocol(self, name: str) -> Protocol:
         """The protocol of one run, with its own changes."""
         return self.protocol.model_copy(update=self.runs[name].given())
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Everything that makes up a run: its model, its protocol and its other own settings."""
+        run = self.runs[name]
+        return {**self.run_protocol(name).model_dump(), **run.own_settings(), "model": run.model}

@@ -18,7 +18,7 @@ def test_fit_has_one_bar_and_validate_its_own(lit_cifar: Run, on_pictures: list[
     code, out, err = lit_cifar("fit", *small, *data, "--trainer.max_epochs", 2)
     assert code == 0, err
     assert "\nBest epoch: " in out
-    assert "Epoch 1: 100%" in out
+    assert "Epoch 2/2: 100%" in out
     assert "val/accuracy=" in out
     assert "Validation" not in out
     assert "Sanity" not in out

@@ -185,7 +185,7 @@ def test_a_validation_loss_that_is_not_finite_is_a_failure(both_ways: Train) -> 
     """Early stopping would end such a training as if it had been patient."""
     found = both_ways(Overflows(depth=1, width=8), [(0, 1e-2), (1, 1e-2)])
     for trained, alone in zip(found.stack, found.alone, strict=True):
-        assert alone.failure.startswith("The validation loss became nan in epoch 0: training has diverged.")
+        assert alone.failure.startswith("The validation loss became nan in epoch 1: training has diverged.")
         assert trained.training.failure == f"NonFiniteLossError: {alone.failure}"
         assert len(trained.training.epochs) == 1
 

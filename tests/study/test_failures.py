@@ -21,6 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 FAULTY = """
 import errno
 import sys
+from tqdm import tqdm
 from variants.elu import ELU
 
 class TwoArgumentsError(OSError):
@@ -62,6 +63,10 @@ class Surrogate(Faulty):
 class Base(Faulty):
     def fail(self):
         raise BaseException("base")
+
+class Locks(Faulty):
+    def fail(self):
+        raise RuntimeError(type(tqdm.get_lock()).__module__)
 
 class Full(Faulty):
     def fail(self):
@@ -119,10 +124,11 @@ def test_faults_of_variants_are_rows(faulty: Callable[..., list[object]], lit_ci
 
 @pytest.mark.slow
 def test_faults_of_variants_are_rows_in_workers_too(faulty: Callable[..., list[object]], lit_cifar: Run) -> None:
-    code, _, err = lit_cifar(*faulty(*HARMLESS, "Interrupted"), "--workers", 2)
+    code, _, err = lit_cifar(*faulty(*HARMLESS, "Interrupted", "Locks"), "--workers", 2)
     assert code == 3, err
     found = reasons()
     assert "Its process died" in found.pop("Interrupted")
+    assert found.pop("Locks") == "RuntimeError: _thread", "a semaphore that a killed worker would leave behind"
     assert found == {**HARMLESS, "ELU": ""}
 
 

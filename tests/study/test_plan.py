@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lit_cifar.study.changing import change_all_runs
 from lit_cifar.study.measures import MEASURES
 from lit_cifar.study.plan import PlannedRun, plan_runs, plan_searches
-from lit_cifar.study.run_parts import build_model, check_run
+from lit_cifar.study.run_parts import build_model
+from lit_cifar.study.runner import check_runs
 from lit_cifar.study.schema import Changes, Protocol, Study
 from lit_cifar.study.shipped import shipped_studies
 from lit_cifar.study.study_file import load_study, parse_study
@@ -46,8 +48,8 @@ def parse(text: str) -> Study:
 @pytest.mark.parametrize("name", shipped_studies())
 def test_shipped_studies_parse_and_build(name: str) -> None:
     study = load_study(name)
-    for run in study.runs.values():
-        check_run(run)
+    check_runs(study)
+    check_runs(study.quickly())
     assert study.quickly().most_seeds <= study.most_seeds
     assert study.quickly().protocol.max_epochs < study.protocol.max_epochs
 
@@ -160,6 +162,20 @@ def test_changes_win_over_what_runs_say() -> None:
     study = parse(GOOD).changed(Changes(learning_rate=0.5, seeds=7))
     assert [study.run_protocol(name).learning_rate for name in study.runs] == [0.5, 0.5]
     assert (study.seeds, study.protocol.max_epochs) == (7, 7)
+
+
+def test_whose_values_a_change_replaces_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    study = change_all_runs(load_study("students"), Changes(val_size=5000, patience=5))
+    assert {study.run_protocol(name).val_size for name in study.runs} == {5000}
+    assert capsys.readouterr().err == (
+        "val_size=5000 holds for all runs, also for 'Swish', 'Swish, BN', 'Swish, BN, dropout 0.25', which had 10000.\n"
+    )
+
+
+def test_a_change_can_not_make_compared_runs_the_same() -> None:
+    study = change_all_runs(load_study("batch-size"), Changes(batch_size=64))
+    with pytest.raises(UserError, match="compares 'batches of 32' with 'batches of 128', but all their settings are"):
+        check_runs(study)
 
 
 def test_any_seeds_and_runs_can_be_planned() -> None:

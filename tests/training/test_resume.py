@@ -64,7 +64,7 @@ def test_a_signal_stops_after_the_step_saves_and_the_run_ends_the_same(
         happening(patch, lambda: os.kill(os.getpid(), signal.SIGTERM), STEPS_PER_EPOCH + 2)
         code, _, err = lit_cifar("fit", *options)
     assert code == 143
-    assert "Stopped by SIGTERM in epoch 1" in err
+    assert "Stopped by SIGTERM in epoch 2;" in err
     assert f"lit-cifar fit --ckpt_path {LAST}" in err
     assert signal.getsignal(signal.SIGTERM) == handler
     assert torch.load(LAST, weights_only=True)["global_step"] == STEPS_PER_EPOCH + 3

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from tqdm import tqdm
+
 from lit_cifar.study.engines.base import FinishedRun
 from lit_cifar.study.finished import Row, finished
 from lit_cifar.study.plan import PlannedRun
@@ -160,6 +162,7 @@ def _work(connection: Connection) -> None:
     """Execute the runs that arrive through the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which would outlive a killed process
     silence_lightning()
     with suppress(EOFError), one_report_of_system_errors():
         while True:
