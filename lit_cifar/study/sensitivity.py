@@ -1,7 +1,8 @@
 """Whether an answer stands when learning rates are half or twice the chosen ones.
 
-A learning rate is chosen from a few short runs, so another search might have chosen its neighbour. An answer is firm if
-it has the same sign at all nine combinations of half, once and twice the rates of its two runs.
+A learning rate is chosen from a few short runs, so another search might have chosen its neighbor. An answer is firm if
+the mean gain stays on its side of zero (or of the margin) at all nine combinations of half, once and twice the rates of
+its two runs. This compares means of a few seeds; it is no test.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def _firmness(answer: Answer, findings: Findings) -> Firmness | None:
 
 
 def _stands(answer: Answer, findings: Findings, rates: Rates, seeds: int) -> bool:
-    """Whether the answer has the same sign at some learning rates."""
+    """Whether the mean gain stays on the answer's side at some learning rates."""
     question, (results, histories) = answer.question, _swapped(findings, rates)
     values = paired_values(question, findings.study, seeds, results, histories, findings.timings)
-    return _same_sign(answer, Asked(values.pairs(question), question.kind))
+    return _on_its_side(answer, Asked(values.pairs(question), question.kind))
 
 
 def _swapped(findings: Findings, rates: Rates) -> tuple[pd.DataFrame, Histories]:
@@ -75,7 +76,7 @@ def _seeds_of(found: pd.DataFrame, run: str) -> int:
     return first_seeds([run], done, at_most=len(done))
 
 
-def _same_sign(answer: Answer, asked: Asked) -> bool:
+def _on_its_side(answer: Answer, asked: Asked) -> bool:
     """Whether the mean gain is on that side of the answer's threshold on which the answer puts it."""
     gains = asked.pairs.gains()
     if not len(gains):

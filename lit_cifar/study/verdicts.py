@@ -33,9 +33,9 @@ VERDICT_RULE = (
     "zero. “Can't tell yet”: none of these is shown. A question of the kind “as good” is answered “yes” when a loss of "
     "the margin is ruled out and “no (worse)” when the loss is shown to be larger. "
     "A look at the results may use the part of the error rate that its new seeds are of the most that were allowed, "
-    "and Holm's method corrects for the number of questions. So the chance that a study finds any difference where "
-    f"there is none is at most {ALPHA:.0%}, and so is the chance that it rules out any gain that is there; primary "
-    "questions have these error rates to themselves. The intervals of all looks together hold the true difference "
+    "and Holm's method corrects for the number of questions. So the chance of finding any difference where there is "
+    f"none is at most {ALPHA:.0%} for all questions of a study that aren't primary together, and so is the chance of "
+    "ruling out any gain that is there. A primary question has these error rates to itself. The intervals of all looks together hold the true difference "
     f"with a confidence of {1 - ALPHA:.0%}. Seconds are compared by rounds in which each run trained alone, instead of "
     f"seeds: in {FIRST_ROUNDS}, or in {MOST_ROUNDS} if those leave a question open and the number of seeds is `auto`. "
     "These are two looks."
@@ -110,7 +110,7 @@ class Firmness:
     Args:
         seeds: The number of seeds that were repeated at other rates.
         combinations: The number of combinations of both runs' rates.
-        fails: Where it has another sign: "half ELU's and twice SELU's learning rate".
+        fails: Where the mean gain is on the other side: "half ELU's and twice SELU's learning rate".
     """
 
     seeds: int
@@ -119,7 +119,7 @@ class Firmness:
 
     @property
     def firm(self) -> bool:
-        """Whether the answer has the same sign at all rates."""
+        """Whether the answer stands at all rates."""
         return not self.fails
 
 

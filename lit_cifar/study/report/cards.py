@@ -67,9 +67,9 @@ def _firmness(firmness: Firmness) -> str:
     seeds = count(firmness.seeds, "seed")
     if firmness.firm:
         tried = f"all {firmness.combinations} combinations of half, once and twice the learning rates"
-        return f"Firm: the same sign at {tried} ({seeds})."
+        return f"Firm: the mean stays on the answer's side at {tried} ({seeds})."
     failing = f"{len(firmness.fails)} of {firmness.combinations} combinations of rates"
-    return f"Not firm: another sign at {failing}: {'; '.join(firmness.fails)} ({seeds})."
+    return f"Not firm: the mean is on the other side at {failing}: {'; '.join(firmness.fails)} ({seeds})."
 
 
 def _notes_on_ties(answer: Answer) -> Iterator[str]:
