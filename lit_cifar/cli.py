@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from lit_cifar.commands.flags import with_flags
@@ -12,7 +13,7 @@ from lit_cifar.commands.paths import check_paths
 from lit_cifar.utils.console import messages_rewritten
 from lit_cifar.utils.environment import explained, settle_environment
 from lit_cifar.utils.errors import UserError
-from lit_cifar.utils.signals import interruptible
+from lit_cifar.utils.signals import Terminated, ended_by_signals, interruptible
 from lit_cifar.utils.suggestions import did_you_mean
 from lit_cifar.utils.warnings import drop_unfounded_advice, one_report_of_system_errors
 
@@ -33,7 +34,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     settle_environment()
     try:
-        with one_report_of_system_errors(), interruptible(), messages_rewritten(partial(with_flags, command=command)):
+        with one_report_of_system_errors(), _interruptible(), messages_rewritten(partial(with_flags, command=command)):
             check_paths(command, arguments)
             _run(command, arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here
@@ -47,13 +48,22 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
         return BROKEN_PIPE  # without a word, as other programs before `head`
     except OSError as error:
         return _fail(_in_one_line(error))
-    except KeyboardInterrupt:
-        return _fail("Interrupted. What was finished is kept; `compare` continues with the same command.", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        what = str(error) or "Interrupted."
+        code = error.exit_code if isinstance(error, Terminated) else INTERRUPTED
+        return _fail(f"{what} What was finished is kept; `compare` continues with the same command.", code)
     except Exception as error:
         if (line := explained(error)) is None:
             raise
         return _fail(line)
     return 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block with KeyboardInterrupt."""
+    with ended_by_signals(), interruptible():
+        yield
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:

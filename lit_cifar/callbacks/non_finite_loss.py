@@ -43,6 +43,11 @@ class StopOnNonFiniteLoss(Callback):
             raise _diverged(trainer, divergence_message(loss.item(), trainer.current_epoch))
 
 
+def is_divergence(reason: object) -> bool:
+    """Whether the reason of a failed run is a loss that became NaN or infinite."""
+    return str(reason).startswith(NonFiniteLossError.__name__)
+
+
 def divergence_message(loss: float, epoch: int, batch: int | None = None) -> str:
     """An error message for a loss that is NaN or infinite: of a batch, or without one of a validation.
 

@@ -52,10 +52,10 @@ class SeededDropout(nn.Module):
 
 def seed_dropout(network: nn.Module) -> None:
     """Replace torch's elementwise dropout layers in a network. Other random layers draw from torch's generator."""
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, (nn.Dropout, nn.AlphaDropout)) and type(child).forward in TORCHS_OWN:
-                setattr(parent, name, SeededDropout(child))
+    for name, layer in list(network.named_modules(remove_duplicate=False)):  # one layer may be in several places
+        if isinstance(layer, (nn.Dropout, nn.AlphaDropout)) and type(layer).forward in TORCHS_OWN:
+            parent, _, last = name.rpartition(".")
+            setattr(network.get_submodule(parent), last, SeededDropout(layer))
 
 
 def seeded_layers(network: nn.Module) -> Iterator[SeededDropout]:

@@ -49,4 +49,4 @@ def _gradient(p: nn.Parameter) -> Tensor:
 
 def _rows(tensors: list[Tensor]) -> Tensor:
     """Tensors [R, ...] as one, with a row for each replica."""
-    return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+    return torch.cat([tensor.reshape(len(tensor), -1) for tensor in tensors], 1)

@@ -6,12 +6,15 @@ import gc
 
 import torch
 
+MESSAGES = ("out of memory", "ALLOC_FAILED")
+"""What other errors than torch's `OutOfMemoryError` say: of Apple's GPUs, and of CUDA's libraries."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, or one that caused it, says that a device's memory has run out."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    if isinstance(error, RuntimeError) and "out of memory" in str(error):  # Apple's GPUs have no exception of their own
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn, vmap
 from torch.func import functional_call
 
 from lit_cifar.replicas.dropout import seed_dropout, seeded_layers, starts
+from lit_cifar.speed.shared_modules import shared_module
 
 
 class NotStackableError(Exception):
@@ -43,7 +44,7 @@ class StackedNetwork(nn.Module):
         seed_dropout(self.each)
         for number, layer in enumerate(seeded_layers(self.each)):
             layer.start = starts(number, seeds)
-        self.set_step(0)
+        self.set_steps(0)
 
     @property
     def replicas(self) -> int:
@@ -60,9 +61,14 @@ class StackedNetwork(nn.Module):
     def _outputs(self, tensors: Mapping[str, Tensor], images: Tensor) -> Any:
         return functional_call(self.each, dict(tensors), (images,))
 
-    def set_step(self, step: int) -> None:
-        """Set the number of training steps taken so far, on which dropout masks depend."""
-        for layer in seeded_layers(self.each):
+    def steps(self) -> list[int]:
+        """How often each dropout layer has been called in training, on which its masks depend."""
+        return [int(layer.step[0]) for layer in seeded_layers(self.each)]
+
+    def set_steps(self, steps: int | Sequence[int]) -> None:
+        """Set what `steps` returns; one number is for all layers."""
+        layers = list(seeded_layers(self.each))
+        for layer, step in zip(layers, [steps] * len(layers) if isinstance(steps, int) else steps, strict=True):
             layer.step = torch.full_like(layer.start, step)
 
     @torch.no_grad()
@@ -84,6 +90,8 @@ def _check_equal_shapes(networks: Sequence[nn.Module]) -> None:
             raise NotStackableError("the networks of different seeds don't have the same parameters and buffers.")
     if not first:
         raise NotStackableError("the network has no parameters.")
+    if name := shared_module(networks[0]):
+        raise NotStackableError(f"{name} is in several places of the network.")
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype, bool]]:

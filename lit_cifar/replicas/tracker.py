@@ -74,6 +74,7 @@ class ReplicaTracker(StackUpkeep):
             "active": self.active,
             "best": self.best,
             "idle_steps": self.idle_steps,
+            "dropout_steps": self.network.steps(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -81,6 +82,7 @@ class ReplicaTracker(StackUpkeep):
         self.active = state_dict["active"]
         self.best = state_dict["best"]
         self.idle_steps = state_dict.get("idle_steps", 0)  # older versions didn't count
+        self.dropout_steps = state_dict.get("dropout_steps", [])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -130,6 +132,7 @@ class ReplicaTracker(StackUpkeep):
             self.report(self.replicas[index].label, len(training.epochs), logged["val/accuracy"])
         for best, places in improved.items():
             self._keep_weights(self.best[best], places)
+        self._clear_failed()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = all(self.trainings[index].stopped for index in self.active)
@@ -160,6 +163,13 @@ class ReplicaTracker(StackUpkeep):
         for index, batch, loss in bad:
             if batch >= 0 and not self.trainings[index].stopped:
                 self.trainings[index].diverge(loss, epoch, batch)
+
+    @torch.no_grad()
+    def _clear_failed(self) -> None:
+        """Set all weights of failed replicas to zero: checkpoints and compiled steps with NaN would be refused."""
+        if places := [place for place, index in enumerate(self.active) if self.trainings[index].failure]:
+            for tensor in self.network.tensors().values():
+                tensor[places] = 0
 
     @torch.no_grad()
     def _keep_weights(self, best: dict[str, Tensor], places: Sequence[int]) -> None:

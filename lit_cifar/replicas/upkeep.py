@@ -35,6 +35,8 @@ class StackUpkeep(Callback):
         """For each place, the batch of the first loss in this epoch that isn't finite; -1 if there is none."""
         self.bad_loss = torch.empty(0)
         """For each place, that loss."""
+        self.dropout_steps: list[int] = []
+        """The network's `steps` in the checkpoint that is resumed."""
 
     @property
     def network(self) -> StackedNetwork:
@@ -42,7 +44,7 @@ class StackUpkeep(Callback):
         return self.optimizer.network
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.network.set_step(trainer.global_step)
+        self.network.set_steps(self.dropout_steps or trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seed = _seed_of_epoch([self.replicas[index].seed for index in self.active], trainer.current_epoch)

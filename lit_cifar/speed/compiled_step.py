@@ -21,6 +21,7 @@ from lit_cifar.data.batches import Batch
 from lit_cifar.speed.comparison import Gradients, differing, eager_gradients
 from lit_cifar.speed.hooks import overrides
 from lit_cifar.speed.memory import arrange, contiguous_groups, keep_freed_memory
+from lit_cifar.speed.shared_modules import shared_module
 from lit_cifar.utils.console import for_user
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.module_hooks import can_see_hooks, have_hooks, module_hooks
@@ -267,6 +268,8 @@ def _check_possible(trainer: Trainer, network: nn.Module) -> None:
     for hook in BEFORE_BACKWARD:
         if _is_hooked(hook, trainer):
             raise ValueError(f"{hook} is overridden, which runs between the forward and the backward pass.")
+    if name := shared_module(network):
+        raise ValueError(f"{name} is in several places of the network.")
     if any(module_hooks(network)) or have_hooks(network.parameters()):
         raise ValueError("a module or a parameter of the network has hooks, which a compiled step doesn't call.")
 

@@ -94,7 +94,7 @@ class FusedNAdam(optim.NAdam):
             for group, together in zip(self.param_groups, filter(None, gathered), strict=True):
                 _step(group, together, *kernels)
         else:
-            super().step()
+            _without_hooks(optim.NAdam.step)(self)
         return loss
 
     def _gather(self, number: int, group: dict[str, Any]) -> _Together | None:
@@ -128,6 +128,14 @@ class FusedNAdam(optim.NAdam):
         grouped = _Tensors(*(arrange(tensors, groups) for tensors in single))
         found[number] = _Together(single, grouped, groups, addresses, step, mu_product, kernel_step)
         return found[number]
+
+
+def _without_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A class's step without its call of step hooks, which torch adds once an optimizer of the class itself exists.
+
+    A subclass whose step calls them, too, would otherwise call them twice.
+    """
+    return getattr(step, "__wrapped__", step) if getattr(step, "hooked", False) else step
 
 
 Kernel = Callable[..., Any]

@@ -22,9 +22,9 @@ class Answer:
 
     Args:
         question: The question.
-        verdict: The answer; failed runs count as `paired_values` says.
+        verdict: The answer; diverged runs count as `paired_values` says.
         values: The values by seed.
-        without_failed: The answer without the pairs of failed runs; None if there are none.
+        without_failed: The answer without the pairs of diverged runs; None if there are none.
         firmness: Whether it stands at other learning rates; None if that wasn't tried.
     """
 

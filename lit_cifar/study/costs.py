@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from lit_cifar.study.measures import MEASURES, is_logged
-from lit_cifar.study.paired import epochs_to_reach
+from lit_cifar.study.paired import counting, epochs_to_reach
 from lit_cifar.study.result import StudyResult
 from lit_cifar.study.statistics import Estimate, estimate
 
@@ -101,9 +101,11 @@ def _cost(result: StudyResult, run: str, baseline: str, column: str) -> Cost:
 
 
 def _epochs(result: StudyResult, run: str, baseline: str) -> Iterator[float]:
-    """For each seed, the epochs to the baseline's lowest loss; infinite for a failed run."""
+    """For each seed, the epochs to the baseline's lowest loss; infinite for a diverged run."""
     finished = result.finished_histories
+    rows = counting(result.results)
+    seeds = set(rows.loc[rows["run"] == run, "seed"])
     for (name, seed), epochs in finished.items():
-        if name == baseline and (result.results.loc[result.results["run"] == run, "seed"] == seed).any():
+        if name == baseline and seed in seeds:
             own = finished.get((run, seed))
             yield math.inf if own is None else epochs_to_reach(own["val/loss"], epochs["val/loss"].min())

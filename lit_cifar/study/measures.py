@@ -27,7 +27,7 @@ class Measure:
         percent: Shown in percent.
         unit: The unit of its differences, if not points of percent.
         digits: Digits after the point.
-        guess: Value of a failed run; None leaves the run out.
+        guess: Value of a diverged run; None leaves the run out.
         timed: Set for seconds, which are compared only if runs were timed alone: `rounds` by the rounds; `epochs` by
             the seeds, each with its epochs times the run's seconds per epoch in a round.
     """

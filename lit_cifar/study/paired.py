@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from lit_cifar.callbacks.non_finite_loss import is_divergence
 from lit_cifar.study.looks import FIRST_ROUNDS
 from lit_cifar.study.measures import MEASURES, Measure
 from lit_cifar.study.plan import Neighbour
@@ -26,17 +27,19 @@ TO_REACH = ("epochs_to_reach", "seconds_to_reach")
 
 @dataclass(frozen=True)
 class PairedValues:
-    """The values of two runs by seed: nan where a run is missing, or has failed and counts as nothing.
+    """The values of two runs by seed: nan where a run is missing, or has diverged and has no such value.
 
     Args:
         treatment: The treatment's value for each seed.
         baseline: The baseline's value for each seed.
-        failed: The seeds for which a run of the pair has failed.
+        failed: The seeds for which a run of the pair has diverged.
+        left_out: The seeds for which a run of the pair has failed otherwise.
     """
 
     treatment: list[float]
     baseline: list[float]
-    failed: frozenset[int]
+    failed: frozenset[int] = frozenset()
+    left_out: frozenset[int] = frozenset()
 
     def without_failed(self) -> PairedValues:
         """The same without the pairs of which a run has failed."""
@@ -44,7 +47,7 @@ class PairedValues:
             [math.nan if seed in self.failed else value for seed, value in enumerate(values)]
             for values in (self.treatment, self.baseline)
         )
-        return PairedValues(treatment, baseline, frozenset())
+        return PairedValues(treatment, baseline)
 
     def pairs(self, question: Question) -> Pairs:
         """The values as the tests take them."""
@@ -80,8 +83,9 @@ def paired_values(
 ) -> PairedValues:
     """Collect the values of a question's two runs for the first seeds; for what is timed, those of the rounds.
 
-    A failed run counts as one that knows nothing: its accuracy is 1 / classes, its NLL the logarithm of their number.
-    It needs all its epochs to reach a loss. Measures without such a value leave its pair out.
+    A run whose loss became NaN or infinite counts as one that knows nothing: its accuracy is 1 / classes, its NLL the
+    logarithm of their number. It needs all its epochs to reach a loss. Measures without such a value leave its pair
+    out. A run that failed for another reason, as when its process was killed, is missing.
 
     Args:
         question: The question.
@@ -93,10 +97,12 @@ def paired_values(
     """
     if MEASURES[question.measure].timed == "rounds":
         treatment, baseline = _of_rounds(question, timings)
-        return PairedValues(treatment, baseline, frozenset())
+        return PairedValues(treatment, baseline)
     runs = (question.treatment, question.baseline)
-    failed_runs = results[(results["status"] != "ok") & results["run"].isin(runs) & (results["seed"] < seeds)]
-    failed = frozenset(failed_runs["seed"].tolist())
+    failures = results[(results["status"] != "ok") & results["run"].isin(runs) & (results["seed"] < seeds)]
+    diverged = frozenset(counting(failures)["seed"].tolist())
+    others = frozenset(failures["seed"].tolist()) - diverged
+    results = counting(results)
     if question.measure in TO_REACH:
         reached = [_to_reach(question, study, seed, results, histories) for seed in range(seeds)]
         values = [list(of_run) for of_run in zip(*reached, strict=True)]
@@ -104,7 +110,12 @@ def paired_values(
         values = [_column(results, run, column, seeds) for run, column in zip(runs, _columns(question), strict=True)]
     if MEASURES[question.measure].timed:
         values = [_in_seconds(*of_run) for of_run in zip(values, _rounds(question, timings), strict=True)]
-    return PairedValues(values[0], values[1], failed)
+    return PairedValues(values[0], values[1], diverged, others)
+
+
+def counting(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that have finished or diverged; runs that failed for another reason say nothing."""
+    return results[(results["status"] == "ok") | results["reason"].map(is_divergence).astype(bool)]
 
 
 def _columns(question: Question) -> tuple[str, str]:
@@ -149,7 +160,7 @@ def _column(results: pd.DataFrame, run: str, column: str, seeds: int) -> list[fl
 
 
 def guess_for(measure: Measure, results: pd.DataFrame) -> float:
-    """The value of a failed run; nan if there is none, or if the number of classes is unknown."""
+    """The value of a diverged run; nan if there is none, or if the number of classes is unknown."""
     classes = results["classes"].dropna().tolist() if "classes" in results else []
     return measure.guess(int(classes[0])) if measure.guess and classes else math.nan
 
@@ -159,8 +170,8 @@ def _to_reach(
 ) -> tuple[float, float]:
     """Epochs until both runs of a seed have a validation loss that both of them reach.
 
-    That is the higher of their two lowest losses. A failed run reaches none: it counts as the most epochs it might
-    have taken. Where both have failed, there is no loss to reach: nan.
+    That is the higher of their two lowest losses. A diverged run reaches none: it counts as the most epochs it might
+    have taken. Where both have diverged, there is no loss to reach: nan.
     """
     names = (question.treatment, question.baseline)
     status = results[results["seed"] == seed].set_index("run")["status"].to_dict()

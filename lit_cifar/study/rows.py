@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
 from lit_cifar.study.clock import OutOfTime
 from lit_cifar.study.finished import Row, keep
 from lit_cifar.study.plan import PlannedRun
@@ -32,7 +34,7 @@ def row_of(run: PlannedRun, folder: Path, work: Callable[[], Row]) -> Row:
     try:
         with interruptible():
             return {**described(run), **work(), "status": "ok", "reason": ""}
-    except (KeyboardInterrupt, OutOfTime):
+    except (KeyboardInterrupt, OutOfTime, SIGTERMException):
         raise
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in NO_DISK:

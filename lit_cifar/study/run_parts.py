@@ -20,6 +20,9 @@ SHARED_DATA = {
 }  # fmt: skip
 """Options of the data that are the study's or the protocol's, not a run's."""
 
+PROTOCOL_OF_MODEL = ("learning_rate", "mc_samples")
+"""Arguments of LitClassifier that are settings of the protocol."""
+
 DECIDED = {
     "max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "logger", "callbacks", "plugins",
     "default_root_dir",
@@ -36,6 +39,9 @@ def check_run(run: Run) -> None:
     Raises:
         UserError: naming the argument that is wrong.
     """
+    for name in PROTOCOL_OF_MODEL:
+        if name in run.model:
+            raise UserError(f"{name} is a setting of the run: write it beside `model:`, not below.")
     build_model(run.model)
     build_callbacks(run.callbacks)
     trainer_options(run.trainer)

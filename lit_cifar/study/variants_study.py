@@ -89,7 +89,7 @@ def _run(variant: str, settings: Mapping[str, Any]) -> Run:
         section, _, name = key.rpartition(".")
         if section == "model.variant":
             keywords[name] = value
-        elif section:
+        elif section and name not in Protocol.model_fields:
             content.setdefault(section, {})[name] = value
         else:
             content[name] = value

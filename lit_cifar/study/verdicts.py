@@ -35,10 +35,10 @@ VERDICT_RULE = (
     "A look at the results may use the part of the error rate that its new seeds are of the most that were allowed, "
     "and Holm's method corrects for the number of questions. So the chance of finding any difference where there is "
     f"none is at most {ALPHA:.0%} for all questions of a study that aren't primary together, and so is the chance of "
-    "ruling out any gain that is there. A primary question has these error rates to itself. The intervals of all looks together hold the true difference "
-    f"with a confidence of {1 - ALPHA:.0%}. Seconds are compared by rounds in which each run trained alone, instead of "
-    f"seeds: in {FIRST_ROUNDS}, or in {MOST_ROUNDS} if those leave a question open and the number of seeds is `auto`. "
-    "These are two looks."
+    "ruling out any gain that is there. A primary question has these error rates to itself. The intervals of all looks "
+    f"together hold the true difference with a confidence of {1 - ALPHA:.0%}. Seconds are compared by rounds in which "
+    f"each run trained alone, instead of seeds: in {FIRST_ROUNDS}, or in {MOST_ROUNDS} if those leave a question open "
+    "and the number of seeds is `auto`. These are two looks."
 )
 """The rule in words, for the report."""
 

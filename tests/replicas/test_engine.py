@@ -109,7 +109,11 @@ def test_what_cannot_be_stacked_goes_to_the_other_engine(
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(torch.OutOfMemoryError, "CUDA out of memory."), (RuntimeError, "MPS backend out of memory (…)")],
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory."),
+        (RuntimeError, "MPS backend out of memory (…)"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_a_stack_that_does_not_fit_into_memory_is_halved(
     error: type[Exception],
@@ -183,6 +187,34 @@ def test_an_interrupted_stack_goes_on_where_it_was_saved(
     assert min(seen) == 2
     assert [without_times(rows[run.seed]) for run in runs] == [without_times(row) for row in expected]
     assert not list((workspace / "parts/stacks").iterdir())
+
+
+def test_a_stack_with_a_diverged_replica_goes_on_where_it_was_saved(
+    workspace: Path, plan: Callable[..., list[PlannedRun]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, broken = plan(2, optimizer="SGD")
+    broken = replace(broken, protocol=broken.protocol.model_copy(update={"learning_rate": 1e30}))
+    in_stacks = partial(run_in_stacks, replicas=8, others=run_here)
+    with pytest.raises(Killed):
+        list(run_all([sound, broken], workspace, in_stacks, kill_after(2)))
+    seen: list[int] = []
+    found = run_all([sound, broken], workspace, in_stacks, lambda _label, epoch, _accuracy: seen.append(epoch))
+    assert [row["status"] for _, row, _ in found] == ["ok", "failed"]
+    assert min(seen) == 2
+    assert "not trained in a stack" not in capsys.readouterr().err
+
+
+def test_a_stack_of_other_runs_is_kept(workspace: Path, plan: Callable[..., list[PlannedRun]]) -> None:
+    runs = plan(2)
+    with pytest.raises(Killed):
+        list(run_in_stacks(runs, workspace, kill_after(2), replicas=8, others=run_here))
+    [saved] = workspace.glob("stacks/*/stack.ckpt")
+    assert engine._plan_stacks(plan(1, variant="SELU"), workspace, size=8)
+    assert engine._plan_stacks([], workspace, size=8) == []
+    assert saved.is_file()
+    changed = [replace(run, made_from={"code": "new"}) for run in runs]
+    assert len(engine._plan_stacks(changed, workspace, size=8)) == 1
+    assert not saved.exists(), "these runs would be others today"
 
 
 def test_a_run_that_fails_is_a_failed_row(workspace: Path, plan: Callable[..., list[PlannedRun]]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import variants
 from lit_cifar.data.normalization import Scale
+from lit_cifar.replicas.dropout import SeededDropout
 from lit_cifar.replicas.network import NotStackableError, StackedNetwork
 from lit_cifar.training.loss import loss_and_totals
 
@@ -102,11 +103,40 @@ def test_a_replica_drops_the_same_units_in_every_stack() -> None:
     assert torch.equal(dropped(nn.Dropout(0.5), [7])[:, 0], dropped(nn.Dropout(0.5), [3, 7, 5])[:, 1])
 
 
+def test_a_dropout_layer_in_two_places_is_seeded_in_both() -> None:
+    shared = nn.Dropout(0.5)
+    stack = StackedNetwork([nn.Sequential(nn.Linear(20, 20), shared, nn.Linear(20, 20), shared)], [4]).train()
+    assert [type(module) for module in stack.each[1::2]] == [SeededDropout, SeededDropout]
+    stack(torch.ones(1, 8, 20))
+    assert stack.steps() == [1, 1]
+
+
+class CalledTwice(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(super().forward(images))
+
+
+def test_a_layer_that_is_called_twice_goes_on_from_its_own_step() -> None:
+    stack = StackedNetwork([CalledTwice(nn.Linear(20, 20), nn.Dropout(0.5))], [4]).train()
+    images = torch.ones(1, 8, 20)
+    stack(images)
+    assert stack.steps() == [2]
+    second = stack(images)
+    stack.set_steps([2])
+    assert torch.equal(stack(images), second)
+
+
+def test_a_module_in_two_places_is_refused() -> None:
+    shared = nn.Linear(20, 20)
+    with pytest.raises(NotStackableError, match=r"^0 is in several places of the network"):
+        StackedNetwork([nn.Sequential(shared, nn.ReLU(), shared)], [4])
+
+
 def test_dropout_goes_on_from_a_step() -> None:
     stack = StackedNetwork([nn.Sequential(nn.Linear(20, 20), nn.Dropout(0.5))], [4]).train()
     images = torch.ones(1, 8, 20)
     steps = [stack(images) for _ in range(3)]
-    stack.set_step(1)
+    stack.set_steps(1)
     assert torch.equal(stack(images), steps[1])
     assert not torch.equal(steps[1], steps[2])
     assert torch.equal(stack.eval()(images), stack(images))

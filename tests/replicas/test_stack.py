@@ -14,6 +14,7 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, ReduceLROnPlateau, StepLR
 
 import variants
+from lit_cifar.replicas.clipping import clipping
 from lit_cifar.replicas.data import StackedDataModule
 from lit_cifar.replicas.network import NotStackableError
 from lit_cifar.speed.fused_nadam import FusedNAdam
@@ -188,6 +189,30 @@ def test_a_validation_loss_that_is_not_finite_is_a_failure(both_ways: Train) -> 
         assert alone.failure.startswith("The validation loss became nan in epoch 1: training has diverged.")
         assert trained.training.failure == f"NonFiniteLossError: {alone.failure}"
         assert len(trained.training.epochs) == 1
+
+
+class Tempered(nn.Linear):
+    """Has a parameter that is a single number."""
+
+    def __init__(self) -> None:
+        super().__init__(3072, 3)
+        self.temperature = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images.flatten(1)) / self.temperature
+
+
+def test_a_parameter_that_is_a_single_number(both_ways: Train) -> None:
+    class TemperedVariant(variants.Variant):
+        def build(self, image_shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
+            return Tempered()
+
+    check_equal(both_ways(TemperedVariant(), RUNS, trainer={"gradient_clip_val": 0.1}))
+
+
+def test_a_precision_that_scales_the_loss_is_refused() -> None:
+    with pytest.raises(NotStackableError, match="16-mixed"):
+        clipping({"precision": "16-mixed"})
 
 
 def test_what_looks_at_more_than_single_weights_is_refused(both_ways: Train) -> None:

@@ -131,6 +131,17 @@ def test_parameters_that_lie_together_are_taken_as_one(monkeypatch: pytest.Monke
     assert taken == [2] * 9 + [3] + [2] * 9 + [3] + [2] * 9 + [3] + [3] * 10
 
 
+def test_hooks_are_called_once_although_torch_s_own_class_is_used_too() -> None:
+    optim.NAdam([nn.Parameter(torch.zeros(1))])  # now torch's step calls hooks
+    p = nn.Parameter(torch.ones(3))
+    optimizer = FusedNAdam([p], weight_decay=0.1)
+    calls: list[object] = []
+    optimizer.register_step_post_hook(lambda *_: calls.append(_))
+    p.grad = torch.ones(3)
+    optimizer.step()
+    assert len(calls) == 1
+
+
 def test_a_learning_rate_of_zero_moves_nothing() -> None:
     p = nn.Parameter(torch.ones(3))
     p.grad = torch.ones(3)

@@ -35,8 +35,8 @@ RUNS = {  # name: variant, learning rate, final accuracy, epochs' time constant,
     "AlphaDropout, one-cycle": ("AlphaDropout", 6e-3, 0.51, 5.0, 2.6, True),
 }
 FAILED = {
-    ("SELU", 3): "RuntimeError: the loss is nan in epoch 2",
-    ("SELU", 5): "RuntimeError: the loss is inf in epoch 4",
+    ("SELU", 3): "NonFiniteLossError: The loss became nan in epoch 2",
+    ("SELU", 5): "NonFiniteLossError: The loss became inf in epoch 4",
 }
 CIFAR10 = "CIFAR-10 (official files)"
 

@@ -22,11 +22,11 @@ def study(*questions: Question) -> Study:
 
 
 def row(run: str, seed: int, **values: object) -> dict[str, object]:
-    return {"run": run, "variant": run, "seed": seed, "lr": 0.1, "status": "ok", "classes": 10, **values}
+    return {"run": run, "variant": run, "seed": seed, "lr": 0.1, "status": "ok", "reason": "", "classes": 10, **values}
 
 
-def failed(run: str, seed: int) -> dict[str, object]:
-    return {"run": run, "variant": run, "seed": seed, "lr": 0.1, "status": "failed"}
+def failed(run: str, seed: int, reason: str = "NonFiniteLossError: The loss became nan") -> dict[str, object]:
+    return {"run": run, "variant": run, "seed": seed, "lr": 0.1, "status": "failed", "reason": reason}
 
 
 def question(measure: str = "test_acc", treatment: str = "new") -> Question:
@@ -50,7 +50,7 @@ RESULTS = pd.DataFrame(
     ("measure", "guess"),
     [("test_acc", 0.1), ("test_nll", math.log(10)), ("test_brier", 0.9), ("test_ece", math.nan)],
 )
-def test_a_failed_run_counts_as_guessing_and_a_missing_one_as_nothing(measure: str, guess: float) -> None:
+def test_a_diverged_run_counts_as_guessing_and_a_missing_one_as_nothing(measure: str, guess: float) -> None:
     found = paired_values(question(measure), study(), 3, RESULTS, {})
     assert found.treatment == pytest.approx([RESULTS[measure][3], guess, math.nan], nan_ok=True)
     assert found.baseline == RESULTS[measure][:3].tolist()
@@ -140,7 +140,17 @@ def test_equal_runs_tie() -> None:
     assert found.treatment == found.baseline == [2.0]
 
 
-def test_a_failed_run_never_gets_there() -> None:
+@pytest.mark.parametrize("measure", ["test_acc", "epochs_to_reach"])
+def test_a_run_that_failed_for_another_reason_is_missing(measure: str) -> None:
+    rows = RESULTS[(RESULTS["run"] != "new") | (RESULTS["seed"] != 1)]
+    killed = failed("new", 1, "Its process was killed (SIGKILL), 3 times.")
+    histories = {("new", 1): history(2.0), ("old", 1): history(1.9, 1.8)}
+    found = paired_values(question(measure), study(), 3, pd.concat([rows, pd.DataFrame([killed])]), histories)
+    assert math.isnan(found.treatment[1])
+    assert (found.failed, found.left_out) == (frozenset(), {1})
+
+
+def test_a_diverged_run_never_gets_there() -> None:
     histories = {("new", 1): history(2.0), ("old", 1): history(1.9, 1.8)}
     epochs = paired_values(question("epochs_to_reach"), study(), 3, RESULTS, histories)
     assert epochs.treatment == pytest.approx([math.nan, 20.0, math.nan], nan_ok=True)
@@ -150,7 +160,7 @@ def test_a_failed_run_never_gets_there() -> None:
     assert np.isnan([nowhere.treatment, nowhere.baseline]).all(), "nothing to compare"
 
 
-def test_an_answer_with_failed_runs_comes_both_ways() -> None:
+def test_an_answer_with_diverged_runs_comes_both_ways() -> None:
     accuracies = {"new": [0.61, 0.62, 0.6, 0.61, 0.62, 0.6], "old": [0.5, 0.5, 0.49, 0.5, 0.51, 0.5]}
     rows = [row(run, seed, test_acc=value) for run, values in accuracies.items() for seed, value in enumerate(values)]
     rows[2] = failed("new", 2)

@@ -39,7 +39,9 @@ def result() -> StudyResult:
         {"run": run, "seed": seed, "variant": "ELU", "lr": 0.1, "status": "ok", "val_acc": 0.5, "parameters": 1234.0}
         for run, seed in LOSSES
     ]
-    rows.append({"run": "weak", "seed": 2, "variant": "ELU", "lr": 0.1, "status": "failed", "reason": "nan"})
+    rows.append(
+        {"run": "weak", "seed": 2, "variant": "ELU", "lr": 0.1, "status": "failed", "reason": "NonFiniteLossError: nan"}
+    )
     timings = pd.DataFrame(
         [{"run": "quick", "round": r, "seconds_per_epoch": s, "cpu_share": 0.99} for r, s in enumerate([2.0, 8.0])]
     )

@@ -18,7 +18,11 @@ DEPTHS = (5, 10, 20, 40, 80)
 
 
 def results(names: list[str], accuracy: float = 0.5) -> pd.DataFrame:
-    rows = [{"run": name, "seed": seed, "status": "ok", "classes": 10.0} for name in names for seed in range(2)]
+    rows = [
+        {"run": name, "seed": seed, "status": "ok", "reason": "", "classes": 10.0}
+        for name in names
+        for seed in range(2)
+    ]
     return pd.DataFrame(rows).assign(selected_by_acc_test_acc=accuracy)
 
 
@@ -54,6 +58,7 @@ def test_the_picture_tells_its_means_and_counts_failed_runs_as_guessing(study_re
     found.loc[found["run"] == "residual 80", "selected_by_acc_test_acc"] = [0.58, 0.6]
     failed = (found["run"] == "plain 80") & (found["seed"] == 1)
     found.loc[failed, ["status", "classes", "selected_by_acc_test_acc"]] = ["failed", math.nan, math.nan]
+    found.loc[failed, "reason"] = "NonFiniteLossError: The loss became nan"
     (picture,) = depth_figures(replace(study_result, study=study, results=found))
     assert picture.name == "depth"
     assert "plain: 50.0 % with 5 layers, " in picture.alt

@@ -20,7 +20,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 FAULTY = """
 import errno
+import os
+import signal
 import sys
+import time
 from tqdm import tqdm
 from variants.elu import ELU
 
@@ -63,6 +66,11 @@ class Surrogate(Faulty):
 class Base(Faulty):
     def fail(self):
         raise BaseException("base")
+
+class Terminated(Faulty):
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
 class Locks(Faulty):
     def fail(self):
@@ -149,6 +157,17 @@ def test_an_interrupt_stops_the_study(faulty: Callable[..., list[object]], lit_c
     code, _, err = lit_cifar(*faulty("Interrupted"), "--workers", 0)
     assert code == 130
     assert "Traceback" not in err
+
+
+def test_sigterm_stops_the_study_and_is_no_run_s_failure(
+    faulty: Callable[..., list[object]], lit_cifar: Run, workspace: Path
+) -> None:
+    code, out, err = lit_cifar(*faulty("Terminated"), "--workers", 0)
+    assert code == 143
+    assert err.splitlines()[-1].startswith("lit-cifar: error: Stopped by SIGTERM. What was finished is kept;")
+    assert "failed" not in out
+    assert not list(workspace.glob("found/runs/*/*/result.json"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_all_runs_failed_is_a_failure(faulty: Callable[..., list[object]], lit_cifar: Run, workspace: Path) -> None:

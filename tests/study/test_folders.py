@@ -12,6 +12,7 @@ from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.study.engines.base import run_all, run_here
 from lit_cifar.study.folders import claim, default_folder
 from lit_cifar.study.plan import plan_runs
+from lit_cifar.study.runner import check_runs
 from lit_cifar.study.schema import Changes, Study
 from lit_cifar.study.study_data import StudyData, open_data
 from lit_cifar.study.study_file import parse_study
@@ -116,6 +117,13 @@ def test_sweeps_combine() -> None:
     assert study.run_protocol("SELU, depth=10, batch_size=64").batch_size == 64
     assert {question.baseline for question in study.questions} == {"ELU, depth=5, batch_size=32"}
     assert len(study.questions) == 7
+
+
+def test_a_swept_learning_rate_is_the_run_s() -> None:
+    study = variants_study(["ELU"], [parse_sweep("model.learning_rate=1e-3,1e-2"), parse_sweep("data.batch_size=32")])
+    assert [study.run_protocol(name).learning_rate for name in study.runs] == [1e-3, 1e-2]
+    assert {study.run_protocol(name).batch_size for name in study.runs} == {32}
+    check_runs(study)
 
 
 def test_values_of_a_sweep_have_types() -> None:

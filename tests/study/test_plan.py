@@ -164,6 +164,13 @@ def test_changes_win_over_what_runs_say() -> None:
     assert (study.seeds, study.protocol.max_epochs) == (7, 7)
 
 
+@pytest.mark.parametrize("name", ["learning_rate: 0.01", "mc_samples: 5"])
+def test_settings_of_the_protocol_below_model_are_refused(name: str) -> None:
+    study = parse(f"title: x\nruns:\n  A:\n    model: {{variant: ELU, {name}}}\n")
+    with pytest.raises(UserError, match=r"is a setting of the run: write it beside `model:`"):
+        check_runs(study)
+
+
 def test_whose_values_a_change_replaces_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     study = change_all_runs(load_study("students"), Changes(val_size=5000, patience=5))
     assert {study.run_protocol(name).val_size for name in study.runs} == {5000}

@@ -58,7 +58,7 @@ def test_an_answer_shows_means_difference_and_corrected_p(study_result, page, ma
     assert difference in markdown
     assert f"corrected p {answer.verdict.adjusted_p:.3f} (8 seeds)" in page.text
     without = answer.without_failed.comparison
-    text = f"2 pairs with a failed run, which counts as guessing. Without: yes, {100 * without.mean:+.2f} points ["
+    text = f"2 pairs with a diverged run, which counts as guessing. Without: yes, {100 * without.mean:+.2f} points ["
     assert text in page.text
 
 
@@ -132,12 +132,12 @@ def test_looks_are_shown_with_their_intervals(study_result, tmp_path):
 def test_failed_runs_are_shown_with_their_reasons(page, markdown):
     for text in (
         "2 failed runs of 40",
-        "RuntimeError: the loss is nan in epoch 2",
+        "NonFiniteLossError: The loss became nan in epoch 2",
         "(2 failed)",
         "Failed runs are left out.",
     ):
         assert text in page.text
-    assert "| SELU | 3 | RuntimeError: the loss is nan in epoch 2 |" in markdown
+    assert "| SELU | 3 | NonFiniteLossError: The loss became nan in epoch 2 |" in markdown
 
 
 def test_both_choices_of_the_epoch_stand_side_by_side(study_result, markdown):
@@ -185,7 +185,7 @@ def test_a_study_of_failures_is_still_reported(odd_folder):
         "4 failed runs of 4",
         "No run has finished.",
         "difference – corrected p 1.000 (0 seeds)",
-        "2 pairs with a failed run left out.",
+        "2 pairs left out because a run failed.",
     ):
         assert text in page.text
     assert "the margin is 1 point." in page.text

@@ -166,17 +166,22 @@ class StackOfRuns:
 
 
 def interrupted_stacks(runs: Sequence[PlannedRun], study_folder: Path) -> list[StackOfRuns]:
-    """The stacks with these runs that were saved by an earlier call. Other stacks in the folder are deleted."""
+    """The stacks with these runs that were saved by an earlier call.
+
+    Stacks whose runs would be others today are deleted, and those that weren't saved.
+    """
     by_key = {run_key(run): run for run in runs}
+    keys = {run.label: run_key(run) for run in runs}
     stacks = []
     for path in sorted((study_folder / STACKS).glob(f"*/{PLANS}")):
         members = _read_plans(path)
         wanted = [by_key[run_key(run)] for run in members if run_key(run) in by_key]
         stack = StackOfRuns(members, study_folder, wanted)
-        if wanted and stack.folder == path.parent and stack.checkpoint.is_file():
-            stacks.append(stack)
-        else:
+        is_old = any(keys.get(run.label, run_key(run)) != run_key(run) for run in members)
+        if not members or is_old or stack.folder != path.parent or not stack.checkpoint.is_file():
             shutil.rmtree(path.parent, ignore_errors=True)
+        elif wanted:
+            stacks.append(stack)
     return stacks
 
 

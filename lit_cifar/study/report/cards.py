@@ -83,12 +83,14 @@ def _notes_on_ties(answer: Answer) -> Iterator[str]:
 
 
 def _notes_on_failures(answer: Answer) -> Iterator[str]:
+    if answer.values.left_out:
+        yield f"{count(len(answer.values.left_out), 'pair')} left out because a run failed."
     if answer.without_failed is None:
         return
     failed, without = count(len(answer.values.failed), "pair"), answer.without_failed
     if answer.verdict.comparison.n == without.comparison.n:
-        yield f"{failed} with a failed run left out."
+        yield f"{failed} with a diverged run left out."
         return
     counts_as = "all its epochs" if "epochs" in (answer.measure.timed, answer.question.measure[:6]) else "guessing"
     effect = effect_cell(answer.measure, without.comparison)
-    yield f"{failed} with a failed run, which counts as {counts_as}. Without: {without.answer}, {effect}."
+    yield f"{failed} with a diverged run, which counts as {counts_as}. Without: {without.answer}, {effect}."

@@ -234,7 +234,8 @@ def _protocol(result: StudyResult) -> Section:
     text = (
         "A seed decides the validation images (a stratified part of the training images), the first weights and the "
         "order of the training images: the same for every run. A run stops when its validation loss hasn't fallen for "
-        "some epochs (patience) and keeps its best epoch. Each network is tested once, after everything about it is chosen."
+        "some epochs (patience) and keeps its best epoch. Each network is tested once, after "
+        "everything about it is chosen."
     )
     seeds = f"until every question is answered, at most {study.most_seeds}" if study.seeds == "auto" else study.seeds
     settings = [[Cell("seeds"), Cell(str(seeds))]]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lit_cifar import figures
 from lit_cifar.study.measures import MEASURES
-from lit_cifar.study.paired import guess_for
+from lit_cifar.study.paired import counting, guess_for
 from lit_cifar.study.report.figures import report_figure
 from lit_cifar.study.report.page import ReportFigure
 from lit_cifar.study.result import StudyResult
@@ -29,8 +29,8 @@ def depth_figures(result: StudyResult) -> list[ReportFigure]:
     if not drawn:
         return []
     caption = (
-        "Test accuracy of the epoch with the highest validation accuracy, by the number of hidden layers. A failed run "
-        "counts as guessing."
+        "Test accuracy of the epoch with the highest validation accuracy, by the number of hidden layers. A run whose "
+        "loss became NaN counts as guessing."
     )
     alt = f"Test accuracy against depth. {' '.join(map(_in_words, drawn.items()))}"
     return [report_figure("depth", figures.accuracy_by_depth(drawn, result.data_source), alt, caption)]
@@ -64,7 +64,7 @@ def _without(depth: int, name: str) -> str:
 
 def _accuracies(result: StudyResult, run: str) -> list[float]:
     """The accuracy of each seed."""
-    results = result.results
+    results = counting(result.results)
     if ACCURACY not in results:
         return []
     rows, guess = results[results["run"] == run], guess_for(MEASURES[ACCURACY], results)
