@@ -49,9 +49,9 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     except OSError as error:
         return _fail(_in_one_line(error))
     except KeyboardInterrupt as error:
-        what = str(error) or "Interrupted."
         code = error.exit_code if isinstance(error, Terminated) else INTERRUPTED
-        return _fail(f"{what} What was finished is kept; `compare` continues with the same command.", code)
+        kept = " What was finished is kept; `compare` continues with the same command." if command == "compare" else ""
+        return _fail(f"{str(error) or 'Interrupted.'}{kept}", code)
     except Exception as error:
         if (line := explained(error)) is None:
             raise

@@ -12,6 +12,7 @@ import variants
 from lit_cifar.data.datamodule import CIFAR10DataModule
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.messages import OTHER_WORDS
 from lit_cifar.utils.suggestions import did_you_mean
 from variants import Variant
 
@@ -32,9 +33,9 @@ def check_options(given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
     for name, value in given.items():
         if name in OF_TRAINER:
             continue
-        if name in OF_CLASSIFIER:
+        if (known := OTHER_WORDS.get(name, name)) in OF_CLASSIFIER:
             raise UserError(
-                f"{name}={value!r} is an argument of LitClassifier: give LitClassifier(SELU(), {name}=…) in place of "
+                f"{known}={value!r} is an argument of LitClassifier: give LitClassifier(SELU(), {known}=…) in place of "
                 "the variant."
             )
         meant = did_you_mean(name, sorted(own), cutoff=0.5) or did_you_mean(
@@ -44,7 +45,7 @@ def check_options(given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
 
 
 def check_epochs(**given: int) -> None:
-    """Check that numbers of epochs are whole numbers.
+    """Check that numbers of epochs are whole numbers of at least 1.
 
     Raises:
         UserError: If one isn't.
@@ -52,6 +53,8 @@ def check_epochs(**given: int) -> None:
     for name, value in given.items():
         if not isinstance(value, int):
             raise UserError(f"{name}={value!r} is no whole number.")
+        if value < 1:
+            raise UserError(f"{name}={value} is too small: use at least 1.")
 
 
 def check_data(given: CIFAR10DataModule | None) -> None:

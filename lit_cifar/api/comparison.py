@@ -130,6 +130,8 @@ def compare(
     study = _study(runs)
     study = change_all_runs(study.quickly() if quick else study, _changes(seeds, data, protocol))
     arguments = {name: value for name, value in data.init_args.items() if name not in PROTOCOL_OF_DATA + UNUSED}
+    if workers < 0:
+        raise UserError(f"workers={workers} is negative: use 0 to run everything in this process.")
     if workers:
         _check_workers(study)
     check_runs(study)

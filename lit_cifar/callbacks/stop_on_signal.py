@@ -55,9 +55,12 @@ class StopOnSignal(Callback):
 
     def _stop(self, trainer: Trainer) -> None:
         number = self._received or signal.SIGTERM
+        name, path = signal.Signals(number).name, self.last.path
+        if not path.is_file():
+            raise StoppedBySignalError(f"Stopped by {name} before the first step; there is nothing to save.", number)
         raise StoppedBySignalError(
-            f"Stopped by {signal.Signals(number).name} in epoch {trainer.current_epoch + 1}; everything until here is "
-            f"saved. To continue: lit-cifar fit --ckpt_path {self.last.path}",
+            f"Stopped by {name} in epoch {trainer.current_epoch + 1}; everything until here is saved. To continue: "
+            f"lit-cifar fit --ckpt_path {path}",
             number,
         )
 

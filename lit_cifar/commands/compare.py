@@ -169,7 +169,7 @@ def _replicas(given: Namespace) -> int:
 def _study(given: Namespace) -> Study:
     study = load_study(given.study)
     sweeps = [parse_sweep(text) for text in given.sweep or ()]
-    if given.variants:
+    if given.variants is not None:
         names = [name.strip() for name in given.variants.split(",") if name.strip()]
         if len(set(names)) < len(names) or not names:
             raise UserError(f"--variants {given.variants}: give different names, like ELU,SELU.")

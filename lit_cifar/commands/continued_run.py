@@ -70,7 +70,7 @@ def check_unchanged(began_with: Namespace, given: Namespace, checkpoint: Path) -
 
 def _newest(logs: Path, variant: str | None) -> Path:
     pattern = f"{variant or '*'}/*/{CHECKPOINTS}/{LAST}"
-    found = list(logs.glob(pattern))
+    found = [path for path in logs.glob(pattern) if config_of(path).is_file()]  # runs from Python have none
     if not found:
         raise UserError(f"--ckpt_path last: there is nothing to continue, no {logs / pattern}. Leave the option out.")
     return max(found, key=lambda path: path.stat().st_mtime)

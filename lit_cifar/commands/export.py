@@ -21,12 +21,13 @@ from lit_cifar.commands.variants import variant_class
 from lit_cifar.training import checkpoints
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.training.network import image_shape
+from lit_cifar.utils.console import say
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.files import check_writable, replaced_when_complete
 from lit_cifar.utils.parser import OneLineErrorParser
 
 Format = Literal["onnx", "torch", "state_dict"]
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "state_dict": ".pt"}
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2", "state_dict": ".pt"}
 TOLERANCE = 1e-4
 """Largest difference between exported and original logits, as a share of the largest logit (at least 1)."""
 
@@ -38,12 +39,13 @@ def export(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(list(arguments))
     if not given.ckpt_path:
         raise UserError("export needs trained weights: give --ckpt_path FILE.")
-    if given.format == "onnx":
+    form = _format_of(given.format, given.output)
+    if form == "onnx":
         _check_onnx()
     model = _loaded(Path(given.ckpt_path), given.variant)
-    path = Path(given.output) if given.output else Path(given.ckpt_path).with_suffix(SUFFIXES[given.format])
+    path = Path(given.output) if given.output else Path(given.ckpt_path).with_suffix(SUFFIXES[form])
     check_writable(path, "The exported network")
-    difference = export_network(model, given.format, path)
+    difference = export_network(model, form, path)
     shape = ", ".join(map(str, image_shape(model.built())))
     print(
         f"Wrote {path}: {model.variant!r}, classes {', '.join(model.class_names)}.\n"
@@ -61,13 +63,27 @@ def _parser() -> OneLineErrorParser:
     add("--ckpt_path", type=str, help="The checkpoint.")
     add(
         "--format",
-        type=Format,
-        default="torch",
-        help="onnx (needs the extra lit-cifar[onnx]), torch (a program of torch.export) or state_dict (weights only).",
+        type=Format | None,
+        help="onnx (needs the extra lit-cifar[onnx]), torch (a program of torch.export) or state_dict (weights only). "
+        "Default: that of the output's suffix, or torch.",
     )
     add("--output", type=str, help="The file to write. Default: beside the checkpoint, with the format's suffix.")
     add("--variant", type=str, help="Class path of a variant of your own, if the checkpoint's isn't registered.")
     return parser
+
+
+def _format_of(given: Format | None, output: str | None) -> Format:
+    """The format to write: the given one, or that of the output's suffix."""
+    if output is None:
+        return given or "torch"
+    of_suffix = {suffix: form for form, suffix in SUFFIXES.items()}
+    if Path(output).is_dir():
+        raise UserError(f"--output {output} is a folder: give the name of a file in it.")
+    found = of_suffix.get(Path(output).suffix)
+    if found is None or given not in (None, found):
+        listed = ", ".join(f"{suffix} ({form})" for suffix, form in of_suffix.items())
+        raise UserError(f"--output {output}: the file's suffix says its format. Use {listed}.")
+    return found
 
 
 def _loaded(checkpoint: Path, variant: str | None) -> LitClassifier:
@@ -75,6 +91,8 @@ def _loaded(checkpoint: Path, variant: str | None) -> LitClassifier:
     if variant is None:
         check_variant(spec, checkpoint)
     recipe = variant_class(variant or spec["class_path"])
+    if recipe.__name__ != spec["class_path"].rpartition(".")[2]:
+        say(f"The checkpoint's variant is {spec['class_path']}; its weights are put into {recipe.__name__}.")
     return LitClassifier.load_from_checkpoint(checkpoint, variant=recipe(**spec["init_args"]), map_location="cpu")
 
 

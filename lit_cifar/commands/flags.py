@@ -18,7 +18,7 @@ OWN_OPTIONS = {
         "folder": "--output",
     },
     "judge": {"study": "--study"},
-    "lr-find": {name: f"--{name}" for name in ("confirm", "confirm_epochs", "min_lr", "max_lr")},
+    "lr-find": {name: f"--{name}" for name in ("confirm", "confirm_epochs", "min_lr", "max_lr", "steps")},
 }
 """Arguments outside of a section, and the options that set them, by command."""
 
@@ -35,9 +35,10 @@ SECTIONS_OF = {
 """The sections that a command has; other commands have none."""
 
 ARGUMENT = re.compile(
-    r"""\b(?P<name>[a-z]\w*)=(?P<value>\[[^\]]*\]|"[^"]*"|'[^']*'|[^\s,;:()]*[^\s,;:().`])(?:\(\)|\((?P<more>…)\))?"""
+    r"""(?<!\w)'[^']*'(?!\w)|\b(?P<name>[a-z]\w*)=(?P<value>\[[^\]]*\]|"[^"]*"|'[^']*'|[^\s,;:()]*[^\s,;:().`])(?:\(\)|\((?P<more>…)\))?"""
 )
-"""An argument in a message: `l1=-1`, `source="folder"`, `variant=my_module.Mine()` or `variant=SELU(…)`."""
+"""An argument in a message: `l1=-1`, `source="folder"`, `variant=my_module.Mine()` or `variant=SELU(…)`. Quoted names
+are matched, too, so that nothing within them is."""
 
 QUOTES = " '\""
 

@@ -73,7 +73,7 @@ class _LRFindCLI(LitCifarCLI):
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
         given = self.config.fit
-        check_search(**{name: given[name] for name in ("confirm", "confirm_epochs", "min_lr", "max_lr")})
+        check_search(**{name: given[name] for name in ("confirm", "confirm_epochs", "min_lr", "max_lr", "steps")})
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         kwargs |= {"logger": False}

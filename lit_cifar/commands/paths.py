@@ -41,6 +41,16 @@ def check_paths(command: str, arguments: Sequence[str]) -> None:
     for path in given["--config"]:
         if not path.lstrip().startswith("{"):
             _check("--config", path, "file", "Write one: lit-cifar fit --print_config > my_config.yaml.")
+            _check_text("--config", path)
+
+
+def _check_text(option: str, path: str) -> None:
+    try:
+        Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{option} {path}: this is no text. Give a YAML file.") from None
+    except IsADirectoryError:
+        raise UserError(f"{option} {path} is a folder. Give a YAML file.") from None
 
 
 def _check(option: str, path: str, kind: str, remedy: str) -> None:

@@ -61,6 +61,8 @@ def _list(arguments: Sequence[str]) -> None:
     here = [
         _not_imported(found) for found in variants.in_folder() if fnmatch(found.name.lower(), given.pattern.lower())
     ]
+    if not (found or here or broken or given.json):
+        raise UserError(variants.unknown_name_message(given.pattern))
     if given.json:
         print(json.dumps({"variants": found, "in_folder": here, "broken": broken}, indent=2, default=str))
     else:

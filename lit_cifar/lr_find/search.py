@@ -21,7 +21,7 @@ from lightning.pytorch.tuner import Tuner
 
 from lit_cifar.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.lr_find.curve import LearningRateCurve, read_curve
+from lit_cifar.lr_find.curve import MIN_LOSSES, LearningRateCurve, read_curve
 from lit_cifar.training.checkpoints import WholeFiles
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
@@ -106,7 +106,7 @@ def find_learning_rate(
         UserError: If a setting is out of range, or the loss clearly falls at no learning rate and, for confirm runs,
             doesn't diverge either.
     """
-    check_search(confirm=confirm, confirm_epochs=confirm_epochs, min_lr=min_lr, max_lr=max_lr)
+    check_search(confirm=confirm, confirm_epochs=confirm_epochs, min_lr=min_lr, max_lr=max_lr, steps=steps)
     with nullcontext() if show_progress else redirect_stderr(StringIO()):  # the Tuner's bar can't be turned off
         curve = range_test(make, min_lr=min_lr, max_lr=max_lr, steps=steps, **trainer_options)
     start = curve.start if confirm else curve.suggestion
@@ -134,7 +134,7 @@ def find_learning_rate(
     return LearningRateSearch(curve, tuple(sorted(runs.values(), key=lambda found: found.val_loss)))
 
 
-def check_search(*, confirm: int, confirm_epochs: int, min_lr: float, max_lr: float) -> None:
+def check_search(*, confirm: int, confirm_epochs: int, min_lr: float, max_lr: float, steps: int) -> None:
     """Check the settings of a search.
 
     Raises:
@@ -146,6 +146,8 @@ def check_search(*, confirm: int, confirm_epochs: int, min_lr: float, max_lr: fl
         raise UserError(f"confirm={confirm} is negative: use 0 to trust the range test.")
     if confirm_epochs < 1:
         raise UserError(f"confirm_epochs={confirm_epochs} is too small: it must be at least 1.")
+    if steps < MIN_LOSSES:
+        raise UserError(f"steps={steps} is too small: use at least {MIN_LOSSES}; 100 over 6 decades read well.")
 
 
 def _vertex(below: float, lowest: float, above: float) -> float:

@@ -8,8 +8,10 @@ from itertools import product
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from lit_cifar.study.schema import Changes, Protocol, Question, Run, Study
+from lit_cifar.study.study_file import first_problem
 from lit_cifar.utils.errors import UserError
 
 SECTIONS = ("model", "data", "trainer")
@@ -58,7 +60,13 @@ def variants_study(names: Sequence[str], sweeps: Sequence[Sweep] = ()) -> Study:
     Args:
         names: Names or class paths of variants.
         sweeps: Settings to vary.
+
+    Raises:
+        UserError: If a value can't be, or a setting is swept twice.
     """
+    keys = [sweep.key for sweep in sweeps]
+    if twice := next((key for key in keys if keys.count(key) > 1), ""):
+        raise UserError(f"{twice} is swept twice: give all of its values at once, as in {twice}=1,2,3.")
     runs = {}
     for name, *values in product(names, *(sweep.values for sweep in sweeps)):
         settings = list(zip(sweeps, values, strict=True))
@@ -95,7 +103,11 @@ def _run(variant: str, settings: Mapping[str, Any]) -> Run:
             content[name] = value
     if keywords:
         content["model"]["variant"] = {"class_path": variant, "init_args": keywords}
-    return Run.model_validate(content)
+    try:
+        return Run.model_validate(content)
+    except ValidationError as error:
+        (setting, *_), problem = first_problem(error)
+        raise UserError(f"The sweep of {setting}: {problem}.") from error
 
 
 def _value(text: str) -> Any:

@@ -130,6 +130,8 @@ def _wrong_value(message: str, _: Sequence[str]) -> str:
     types = [
         TYPES.get(name, name) for name in dict.fromkeys(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", message))
     ]
+    if nested := re.match(r"NestedArg\(key='(.+?)', val='(.*)'\)$", value[1]):
+        return f"--{found[1]}.{nested[1]} {nested[2]} is an option of a class: name it, too, with --{found[1]}."
     expected = " or ".join([*([f"one of {', '.join(choices)}"] if choices else []), *types])
     return f"--{found[1]} {value[1]}: give {expected}." if expected else ""
 

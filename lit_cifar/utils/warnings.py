@@ -17,6 +17,8 @@ UNFOUNDED = (
     "LightningCLI's args parameter is intended to run from within Python.*",
     # `metrics.csv` is in the same folder as TensorBoard's events.
     ".*Experiment logs directory .* exists and is not empty.*",
+    # Metrics are summed over processes before they are logged.
+    r".*It is recommended to use `self.log\('(train|val|test)/.*sync_dist=True.*",
     # Lightning still calls a function that torch has deprecated.
     r".*isinstance\(treespec, LeafSpec\)` is deprecated",
 )

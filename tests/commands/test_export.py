@@ -141,8 +141,20 @@ def test_mistakes_are_one_line(lit_cifar: Run, workspace: Path, monkeypatch: pyt
         (["--ckpt_path", "no.ckpt"], "no.ckpt"),
         (["--ckpt_path", __file__, "--format", "onnx"], "pip install 'lit-cifar[onnx]'"),
         (["--ckpt_path", __file__, "--format", "tf"], "onnx"),
+        (["--ckpt_path", __file__, "--output", "net.onnx"], "pip install 'lit-cifar[onnx]'"),
+        (["--ckpt_path", __file__, "--output", "net.onnx", "--format", "torch"], "the file's suffix says its format"),
+        (["--ckpt_path", __file__, "--output", "net"], "Use .onnx (onnx), .pt2 (torch), .pt (state_dict)"),
+        (["--ckpt_path", __file__, "--output", "."], "is a folder: give the name of a file"),
     ):
         code, _, err = lit_cifar("export", *arguments)
         assert code == 1
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_weights_that_are_put_into_another_variant_are_named(lit_cifar: Run, fitted: Path, workspace: Path) -> None:
+    best = fitted / "checkpoints/best.ckpt"
+    code, _, err = lit_cifar("export", "--ckpt_path", best, "--variant", "ELU", "--output", "elu.pt")
+    assert code == 0, err
+    assert "The checkpoint's variant is variants.selu.SELU; its weights are put into ELU." in err
+    assert "weights are put into" not in lit_cifar("export", "--ckpt_path", best, "--output", "selu.pt")[2]

@@ -23,6 +23,11 @@ from lit_cifar.commands.flags import with_flags
         ("compare", "address=local starts one", "--ray local starts one"),
         ("compare", "val_size=3 is odd, l1=2 is not", "--data.val_size 3 is odd, l1=2 is not"),
         ("fit", "md5=1, minutes=2 and the loss = 3", "md5=1, minutes=2 and the loss = 3"),
+        (
+            "compare",
+            "Run 'ELU, train_size=3' can't have val_size=3",
+            "Run 'ELU, train_size=3' can't have --data.val_size 3",
+        ),
         ("export", "l1=-1 is too small", "l1=-1 is too small"),
     ],
 )

@@ -135,6 +135,17 @@ def test_more_signals_are_ignored_while_the_command_ends(
     assert "Traceback" not in err
 
 
+def test_a_signal_before_the_first_step_says_that_nothing_is_saved(
+    options: list[str], lit_cifar: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LitClassifier, "compile_training_step", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    code, _, err = lit_cifar("fit", *options)
+    assert code == 130
+    assert (
+        err.splitlines()[-1] == "lit-cifar: error: Stopped by SIGINT before the first step; there is nothing to save."
+    )
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_closed_terminal_stops_a_run_unless_it_ignores_that(

@@ -133,5 +133,9 @@ def test_last_is_the_newest(workspace: Path) -> None:
     assert find_continued(last, Path("fit")) == Path("fit/SELU/version_1/checkpoints/last.ckpt")
     elu = find_continued([*last, "--model.variant=variants.ELU"], Path("fit"))
     assert elu == Path("fit/ELU/version_5/checkpoints/last.ckpt")
+    without_config = Path("fit/SELU/version_9/checkpoints/last.ckpt")  # as a run from Python leaves it
+    without_config.parent.mkdir(parents=True)
+    without_config.touch()
+    assert find_continued(last, Path("fit")) == Path("fit/SELU/version_1/checkpoints/last.ckpt")
     assert find_continued(["fit"], Path("fit")) is None
     assert find_continued(["test", "--ckpt_path", "last"], Path("fit")) is None
