@@ -179,12 +179,6 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
             function("SELU", "pictures")  # type: ignore[operator]
     with pytest.raises(UserError, match=r"variant=SELU is a class: give an object of it, SELU\(\)"):
         lit_cifar.fit(variants.SELU, data)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="max_epochs=0 is too small"):
-        lit_cifar.fit("SELU", data, max_epochs=0)
-    with pytest.raises(UserError, match="learning_rate=2 is an argument of LitClassifier"):
-        lit_cifar.fit("SELU", data, lr=2)
-    with pytest.raises(UserError, match="workers=-1 is negative"):
-        lit_cifar.compare(["ELU", "SELU"], data, workers=-1)
     with pytest.raises(UserError, match="confirm=-3 is negative"):
         lit_cifar.find_learning_rate("SELU", data, confirm=-3)
     with pytest.raises(ValueError, match="depth='five' is no number"):
@@ -199,6 +193,15 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)  # as in a new worker
     with pytest.raises(UserError, match="In the script, call it below `if __name__ == "):
         lit_cifar.compare(["ELU", "SELU"], data, workers=2)
+
+
+def test_numbers_that_can_not_be(data: lit_cifar.CIFAR10DataModule) -> None:
+    with pytest.raises(UserError, match="max_epochs=0 is too small"):
+        lit_cifar.fit("SELU", data, max_epochs=0)
+    with pytest.raises(UserError, match="learning_rate=2 is an argument of LitClassifier"):
+        lit_cifar.fit("SELU", data, lr=2)
+    with pytest.raises(UserError, match="workers=-1 is negative"):
+        lit_cifar.compare(["ELU", "SELU"], data, workers=-1)
 
 
 def test_a_search_prints_its_learning_rate_and_the_short_runs() -> None:

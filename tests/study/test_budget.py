@@ -20,7 +20,7 @@ runs:
   ELU:
     model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}}
   same:
-    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}}
+    model: {variant: {class_path: ELU, init_args: {depth: 1, width: 4}}, l1: 0.0}
   SELU:
     model: {variant: {class_path: SELU, init_args: {depth: 1, width: 4}}}
 questions:

@@ -22,7 +22,14 @@ def test_a_question_says_what_is_better(better: Any) -> None:
     question = Question(**ASKED, better=better, margin=0.5)
     study = Study(title="t", runs=RUNS, questions=[question])
     results = pd.DataFrame(
-        {"run": [*"AABB"], "seed": [0, 1] * 2, "status": "ok", "classes": 10, "mine/sharpness": [1.0, 2.0, 3.0, 5.0]}
+        {
+            "run": [*"AABB"],
+            "seed": [0, 1] * 2,
+            "status": "ok",
+            "reason": "",
+            "classes": 10,
+            "mine/sharpness": [1.0, 2.0, 3.0, 5.0],
+        }
     )
     values = paired_values(question, study, 2, results, {})
     assert (values.treatment, values.baseline) == ([1.0, 2.0], [3.0, 5.0])
