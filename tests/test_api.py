@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 import lit_cifar
 import variants
+from lit_cifar.data.normalization import Scale
 from lit_cifar.data.sources.synthetic import SyntheticSource
 from lit_cifar.lr_find.curve import read_curve
 from lit_cifar.lr_find.search import ConfirmRun, LearningRateSearch
@@ -160,7 +161,7 @@ class Mine(variants.DenseVariant):
 def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(variants.VariantError, match="Did you mean 'SELU'"):
         lit_cifar.fit("SLU", data)
-    with pytest.raises(UserError, match="mc_samples=-1 is too small"):
+    with pytest.raises(UserError, match="mc_samples=-1 is no number of samples"):
         lit_cifar.test(lit_cifar.LitClassifier(small("ELU")), data, mc_samples=-1)
     with pytest.raises(UserError, match="give different variants"):
         lit_cifar.compare(["ELU", "elu"], data)
@@ -193,6 +194,15 @@ def test_mistakes_say_what_to_do(data: lit_cifar.CIFAR10DataModule, monkeypatch:
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)  # as in a new worker
     with pytest.raises(UserError, match="In the script, call it below `if __name__ == "):
         lit_cifar.compare(["ELU", "SELU"], data, workers=2)
+
+
+def test_things_that_are_no_network_or_pictures(data: lit_cifar.CIFAR10DataModule) -> None:
+    with pytest.raises(UserError, match="A NoneType is no trained network: give what `fit` returned"):
+        lit_cifar.test(None, data)  # type: ignore[arg-type]
+    model = lit_cifar.LitClassifier(small("ELU"))
+    model.build(("a", "b"), Scale.empty((3, 32, 32)))
+    with pytest.raises(UserError, match="pictures is a list: give the path of a folder of pictures"):
+        lit_cifar.predict(model, [1])  # type: ignore[arg-type]
 
 
 def test_numbers_that_can_not_be(data: lit_cifar.CIFAR10DataModule) -> None:

@@ -128,6 +128,8 @@ def predict(
         ['path', 'label', 'prediction', 'confidence']
     """
     model, data = opened(trained, None)
+    if not isinstance(pictures, str | Path | None):
+        raise UserError(f"pictures is a {type(pictures).__name__}: give the path of a folder of pictures, or of one.")
     if pictures is not None:
         data = _data_of(model, pictures=str(pictures))
     with _mc_samples(model, mc_samples):
@@ -141,6 +143,11 @@ def opened(trained: Trained, data: CIFAR10DataModule | None) -> tuple[LitClassif
     check_data(data)
     if isinstance(trained, TrainingResult):
         return trained.model, data or trained.data
+    if not isinstance(trained, Trained):
+        raise UserError(
+            f"A {type(trained).__name__} is no trained network: give what `fit` returned, a LitClassifier, or the path "
+            "of a checkpoint."
+        )
     model = trained if isinstance(trained, LitClassifier) else LitClassifier.load_from_checkpoint(trained)
     return model, data or _data_of(model)
 
@@ -168,8 +175,8 @@ def _trainer(**options: Any) -> Trainer:
 @contextmanager
 def _mc_samples(model: LitClassifier, samples: int) -> Iterator[None]:
     """Predict with so many MC samples, quietly."""
-    if samples < 0:
-        raise UserError(f"mc_samples={samples} is too small: use 1 or more, or 0 for no MC dropout.")
+    if not isinstance(samples, int) or samples < 0:
+        raise UserError(f"mc_samples={samples!r} is no number of samples: use 1 or more, or 0 for no MC dropout.")
     before, model.mc_samples = model.mc_samples, samples
     try:
         with quiet_lightning():

@@ -13,7 +13,7 @@ import torch
 
 from lit_cifar.data.sources.base import IMAGE_SHAPE, ImageSet
 from lit_cifar.data.sources.cache import CachedSource, Split
-from lit_cifar.data.sources.image_files import PictureFile, decode_all, list_pictures
+from lit_cifar.data.sources.image_files import EXTENSIONS, PictureFile, decode_all, list_pictures
 from lit_cifar.utils.errors import UserError
 
 DECODER = "2"
@@ -133,7 +133,10 @@ class FolderSource(CachedSource):
         except PermissionError as error:
             raise _closed(error) from error
         if not found:
-            raise UserError(f"No pictures in {folder} of {self.data_dir}: add some, or delete the folder.")
+            raise UserError(
+                f"No pictures in {folder} of {self.data_dir}: add some, or delete the folder. Pictures are files with "
+                f"the suffix {', '.join(EXTENSIONS)}."
+            )
         return [file._replace(path=f"{folder}/{file.path}") for file in found]
 
     def _decode(self, split: Split) -> ImageSet:
