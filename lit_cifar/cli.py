@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 from lit_cifar.commands.flags import with_flags
@@ -34,7 +33,12 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     drop_unfounded_advice()
     settle_environment()
     try:
-        with one_report_of_system_errors(), _interruptible(), messages_rewritten(partial(with_flags, command=command)):
+        with (
+            one_report_of_system_errors(),
+            ended_by_signals(),
+            interruptible(),
+            messages_rewritten(partial(with_flags, command=command)),
+        ):
             check_paths(command, arguments)
             _run(command, arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here
@@ -57,13 +61,6 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
             raise
         return _fail(line)
     return 0
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block with KeyboardInterrupt."""
-    with ended_by_signals(), interruptible():
-        yield
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:

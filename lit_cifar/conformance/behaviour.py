@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_cifar.callbacks.layer_statistics import activation_statistics, layers
 from lit_cifar.conformance.networks import classifier, images_of, labels_of, network, require, seeded
 from lit_cifar.uncertainty import can_be_sampled, mc_predict, not_sampled
+from lit_cifar.utils.listing import listed
 from variants import Variant
 
 STEPS = 50
@@ -22,7 +23,7 @@ def builds_fresh_networks(variant_class: type[Variant]) -> None:
     weights = [name for name in one if name.startswith("network.body.")]
     require(bool(weights), "the network has no weights: `build` must return layers with parameters")
     differing = [name for name in weights if not torch.equal(one[name], same[name])]
-    require(not differing, f"equal seeds give different {_listed(differing)}: use torch's random numbers only")
+    require(not differing, f"equal seeds give different {listed(differing)}: use torch's random numbers only")
     changed = any(not torch.equal(one[name], other[name]) for name in weights)
     require(changed, "all seeds give the same weights: make new random ones in `build`, or keep none between calls")
 
@@ -63,9 +64,9 @@ def learns_with_every_weight(variant_class: type[Variant]) -> None:
         missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
         if not missing:
             break
-    require(not missing, f"no gradient reaches {_listed(missing)}: use it in `forward`, or turn requires_grad off")
+    require(not missing, f"no gradient reaches {listed(missing)}: use it in `forward`, or turn requires_grad off")
     wild = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    require(not wild, f"the gradient of {_listed(wild)} is NaN or infinite: check for 1 / 0, roots and logarithms of 0")
+    require(not wild, f"the gradient of {listed(wild)} is NaN or infinite: check for 1 / 0, roots and logarithms of 0")
 
 
 def lowers_its_loss(variant_class: type[Variant]) -> None:
@@ -93,7 +94,7 @@ def shows_its_layers(variant_class: type[Variant]) -> None:
     parts = ", ".join(layers(model))
     require(bool(found), f"none of the parts {parts} gives a tensor: call the network's layers in `forward`")
     wild = [name for name, value in found.items() if not value.isfinite()]
-    require(not wild, f"{_listed(wild)} is NaN or infinite: check the initialization of that part")
+    require(not wild, f"{listed(wild)} is NaN or infinite: check the initialization of that part")
 
 
 def has_dropout_that_can_stay_on(variant_class: type[Variant]) -> None:
@@ -107,7 +108,3 @@ def has_dropout_that_can_stay_on(variant_class: type[Variant]) -> None:
     require(samples is not None and bool(samples.std(0).any()), "all MC samples are equal: drop units in `forward`")
     off = [str(warning.message) for warning in said if "leaves these parts off" in str(warning.message)]
     require(not off, "".join(off[:1]))
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lit_cifar.callbacks.non_finite_loss import divergence_message
+from lit_cifar.callbacks.non_finite_loss import NonFiniteLossError, divergence_message
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Training:
 
     def diverge(self, loss: float, epoch: int, batch: int | None = None) -> None:
         """End the training because of a loss that isn't finite: of a batch, or without one of a validation."""
-        self.fail(f"NonFiniteLossError: {divergence_message(loss, epoch, batch)}")
+        self.fail(f"{NonFiniteLossError.__name__}: {divergence_message(loss, epoch, batch)}")
 
     def fail(self, reason: str) -> None:
         """End the training, and say why it has failed."""

@@ -18,4 +18,4 @@ def shared_module(network: nn.Module) -> str:
 
 
 def _has_own(module: nn.Module) -> bool:
-    return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+    return bool([*module.parameters(recurse=False), *module.buffers(recurse=False)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lit_cifar.study.schema import Changes, Study
 from lit_cifar.utils.console import say
+from lit_cifar.utils.listing import listed
 
 
 def change_all_runs(study: Study, changes: Changes) -> Study:
@@ -13,11 +14,6 @@ def change_all_runs(study: Study, changes: Changes) -> Study:
         replaced = [name for name, before in own.items() if before != value]
         if replaced:
             values = ", ".join(dict.fromkeys(str(own[name]) for name in replaced))
-            say(f"{key}={value} holds for all runs, also for {_listed(replaced)}, which had {values}.")
+            names = listed([repr(name) for name in replaced])
+            say(f"{key}={value} holds for all runs, also for {names}, which had {values}.")
     return study.changed(changes)
-
-
-def _listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more

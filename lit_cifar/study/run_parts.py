@@ -9,7 +9,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 
 from lit_cifar.data.datamodule import CIFAR10DataModule
-from lit_cifar.study.schema import Run
+from lit_cifar.study.schema import Protocol, Run
 from lit_cifar.training.module import LitClassifier
 from lit_cifar.utils.errors import UserError
 from lit_cifar.utils.parser import OneLineErrorParser
@@ -19,9 +19,6 @@ SHARED_DATA = {
     "train_size",
 }  # fmt: skip
 """Options of the data that are the study's or the protocol's, not a run's."""
-
-PROTOCOL_OF_MODEL = ("learning_rate", "mc_samples")
-"""Arguments of LitClassifier that are settings of the protocol."""
 
 DECIDED = {
     "max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "logger", "callbacks", "plugins",
@@ -39,9 +36,8 @@ def check_run(run: Run) -> None:
     Raises:
         UserError: naming the argument that is wrong.
     """
-    for name in PROTOCOL_OF_MODEL:
-        if name in run.model:
-            raise UserError(f"{name} is a setting of the run: write it beside `model:`, not below.")
+    if misplaced := sorted(Protocol.model_fields.keys() & run.model.keys()):
+        raise UserError(f"{misplaced[0]} is a setting of the run: write it beside `model:`, not below.")
     build_model(run.model)
     build_callbacks(run.callbacks)
     trainer_options(run.trainer)

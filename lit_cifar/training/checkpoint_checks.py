@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from lit_cifar.utils.errors import UserError
+from lit_cifar.utils.listing import listed
 
 FORM: dict[str, type | tuple[type, ...]] = {
     "state_dict": dict,
@@ -199,10 +200,6 @@ def check_classes(known: Sequence[str], given: Sequence[str]) -> None:
     """
     if list(known) != list(given):
         raise UserError(
-            f"The network knows the classes {_listed(known)}; the data has {_listed(given)}. Use the data it was "
-            "trained on."
+            f"The network knows the classes {listed(known, most=20)}; the data has {listed(given, most=20)}. Use the "
+            "data it was trained on."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
